@@ -1,0 +1,43 @@
+//! Every bound that a peer, a bundle or an operator can run into, in one table.
+
+/// Longest encoded control frame, in bytes: requests, responses and events. Large bodies are raw stream bytes instead.
+pub const FRAME_BYTES: usize = 256 * 1024;
+
+/// Longest single piece of job output in one event, in bytes. Leaves room for the event around it.
+pub const OUTPUT_PIECE_BYTES: usize = 64 * 1024;
+
+/// Largest bundle file, in bytes.
+pub const BUNDLE_BYTES: u64 = 512 * 1024 * 1024;
+
+/// Longest encoded manifest, in bytes.
+pub const MANIFEST_BYTES: usize = 64 * 1024;
+
+/// Most signatures on one bundle.
+pub const SIGNATURES: usize = 16;
+
+/// Most files in a bundle, and most named output files of one job.
+pub const FILES: usize = 256;
+
+/// Longest file name, bundle name or job name, in bytes.
+pub const NAME_BYTES: usize = 255;
+
+/// Most arguments of one job.
+pub const ARGUMENTS: usize = 256;
+
+/// Longest argument list of one job, in bytes, all arguments together.
+pub const ARGUMENTS_BYTES: usize = 32 * 1024;
+
+/// Most jobs in one array.
+pub const ARRAY_JOBS: u32 = 100_000;
+
+/// Largest input of one job, in bytes.
+pub const INPUT_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Smallest and largest memory of a VM, in bytes.
+pub const MEMORY_BYTES: std::ops::RangeInclusive<u64> = (4 << 20)..=(16 << 30);
+
+/// Longest CPU time or wall time that a manifest may ask for, in microseconds: 30 days.
+pub const TIME_US: u64 = 30 * 24 * 3600 * 1_000_000;
+
+/// Longest encoded receipt body, in bytes.
+pub const RECEIPT_BYTES: usize = 8 * 1024;

@@ -1,0 +1,3 @@
+//! The denali command.
+#![forbid(unsafe_code)]
+fn main() {}

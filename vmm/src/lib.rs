@@ -1,0 +1,3 @@
+//! The Denali virtual machine monitor.
+
+pub mod worker;

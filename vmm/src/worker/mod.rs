@@ -1,0 +1,3 @@
+//! The worker: a process that holds the VMs of one tenant.
+
+pub mod message;
