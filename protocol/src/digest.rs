@@ -76,6 +76,17 @@ impl Hasher {
         self.0.update(bytes);
     }
 
+    /// Adds a number: 8 bytes, little-endian.
+    pub(crate) fn number(&mut self, number: u64) {
+        self.update(&number.to_le_bytes());
+    }
+
+    /// Adds the length of `bytes` and then `bytes`, so that no two lists of them look the same.
+    pub(crate) fn sized(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u64);
+        self.update(bytes);
+    }
+
     /// The digest of all bytes added.
     #[must_use]
     pub fn finish(self) -> Digest {

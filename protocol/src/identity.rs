@@ -42,8 +42,7 @@ impl PublicKey {
     /// non-canonical signatures are refused.
     #[must_use]
     pub fn verify(&self, purpose: Purpose, message: &[u8], signature: &Signature) -> bool {
-        VerifyingKey::from_bytes(&self.0)
-            .is_ok_and(|key| key.verify_strict(&purpose.bind(message), signature).is_ok())
+        VerifyingKey::from_bytes(&self.0).is_ok_and(|key| key.verify_strict(&purpose.bind(message), signature).is_ok())
     }
 }
 

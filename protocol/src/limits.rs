@@ -6,14 +6,20 @@ pub const FRAME_BYTES: usize = 256 * 1024;
 /// Longest single piece of job output in one event, in bytes. Leaves room for the event around it.
 pub const OUTPUT_PIECE_BYTES: usize = 64 * 1024;
 
-/// Largest bundle file, in bytes.
+/// Largest content of a bundle, in bytes.
 pub const BUNDLE_BYTES: u64 = 512 * 1024 * 1024;
+
+/// Largest bundle file, in bytes: content, the length of the signatures, signatures.
+pub const BUNDLE_FILE_BYTES: u64 = BUNDLE_BYTES + 4 + SIGNATURES_BYTES as u64;
 
 /// Longest encoded manifest, in bytes.
 pub const MANIFEST_BYTES: usize = 64 * 1024;
 
 /// Most signatures on one bundle.
 pub const SIGNATURES: usize = 16;
+
+/// Longest encoded list of signatures, in bytes: a count, then key (32), expiry (8) and signature (64) of each.
+pub const SIGNATURES_BYTES: usize = 8 + SIGNATURES * (32 + 8 + 64);
 
 /// Most files in a bundle, and most named output files of one job.
 pub const FILES: usize = 256;

@@ -6,9 +6,9 @@
 
 use crate::{
     codec::{self, DecodeError, EncodeError},
-    digest::Digest,
+    digest::{Digest, Hasher},
     identity::{KeyPair, PublicKey, Purpose},
-    job::{JobId, Outcome, OutputDigests, Usage, VmId},
+    job::{JobId, Outcome, Usage, VmId},
     limits,
 };
 use ed25519_dalek::Signature;
@@ -49,27 +49,27 @@ pub struct Statement {
     pub outcome: Outcome,
     /// What it used.
     pub usage: Usage,
-    /// What it put out, see [`OutputDigests::digest`].
+    /// What it put out, see [`crate::job::OutputDigests::digest`].
     pub output: Digest,
     /// When it ended, in milliseconds since 1970 (UTC) by the node's clock.
     pub ended_unix_ms: u64,
 }
 
-/// The digest of an argument list as a receipt states it: SHA-256 over the encoded list.
+/// The digest of an argument list as a receipt states it: SHA-256 over the number of arguments and, of each, its length and
+/// its bytes. Numbers are 8 bytes, little-endian.
 #[must_use]
 pub fn arguments_digest(arguments: &[String]) -> Digest {
-    Digest::of(&codec::encode(&arguments, limits::FRAME_BYTES).unwrap_or_default())
-}
-
-/// The digest of outputs as a receipt states it.
-#[must_use]
-pub fn output_digest(outputs: &OutputDigests) -> Digest {
-    outputs.digest()
+    let mut hasher = Hasher::default();
+    hasher.number(arguments.len() as u64);
+    for argument in arguments {
+        hasher.sized(argument.as_bytes());
+    }
+    hasher.finish()
 }
 
 /// A signed statement in its byte form.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Receipt(pub Vec<u8>);
+pub struct Receipt(#[serde(with = "codec::bytes")] pub Vec<u8>);
 
 /// Why bytes are not a receipt that holds.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -78,9 +78,9 @@ pub enum ReceiptError {
     #[error("not a receipt: it does not start with {:?}", std::str::from_utf8(MAGIC).unwrap_or_default())]
     NotAReceipt,
     /// Cut short, or bytes follow it.
-    #[error("a receipt of this body takes {expected} bytes, got {actual}")]
+    #[error("this receipt takes {expected} bytes, got {actual}: it was cut or added to")]
     Length {
-        /// Bytes it should take.
+        /// Bytes it should take, by the length it states; the least a receipt takes where that is cut too.
         expected: usize,
         /// Bytes given.
         actual: usize,
@@ -115,15 +115,14 @@ impl Receipt {
     /// [`ReceiptError`] for anything but the exact bytes that the node signed.
     pub fn verify(&self) -> Result<Statement, ReceiptError> {
         let rest = self.0.strip_prefix(MAGIC).ok_or(ReceiptError::NotAReceipt)?;
-        let (length, rest) =
-            rest.split_first_chunk::<4>().ok_or(ReceiptError::Length { expected: 12, actual: self.0.len() })?;
-        let length = u32::from_le_bytes(*length) as usize;
-        let wrong_length = ReceiptError::Length {
-            expected: length.saturating_add(MAGIC.len() + 4 + SIGNATURE_BYTES),
+        let wrong_length = |body_bytes: usize| ReceiptError::Length {
+            expected: body_bytes.saturating_add(MAGIC.len() + 4 + SIGNATURE_BYTES),
             actual: self.0.len(),
         };
-        let Some((body, signature)) = rest.split_at_checked(length) else { return Err(wrong_length) };
-        let Ok(signature) = <&[u8; SIGNATURE_BYTES]>::try_from(signature) else { return Err(wrong_length) };
+        let (length, rest) = rest.split_first_chunk().ok_or_else(|| wrong_length(0))?;
+        let length = u32::from_le_bytes(*length) as usize;
+        let (body, signature) = rest.split_at_checked(length).ok_or_else(|| wrong_length(length))?;
+        let signature = signature.try_into().map_err(|_| wrong_length(length))?;
         let statement: Statement = codec::decode(body, limits::RECEIPT_BYTES)?;
         if !statement.node.verify(Purpose::Receipt, body, &Signature::from_bytes(signature)) {
             return Err(ReceiptError::Signature { node: statement.node });

@@ -1,3 +1,18 @@
-//! The Denali virtual machine monitor.
+//! The Denali virtual machine monitor: private virtual hardware for hostile programs, and the worker process that holds
+//! it.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`machine`] | a VM as bytes: ELF layout, page tables, descriptor tables, prepared images |
+//! | [`kvm`] | everything that knows KVM, and nearly all `unsafe` |
+//! | [`nic`] | the VMM's end of the NIC rings |
+//! | [`gateway`] | the one thing a VM can reach: the job channel |
+//! | `vm` | one VM from its first instruction to its end |
+//! | [`worker`] | the process that holds the VMs of one tenant |
 
+pub mod gateway;
+pub mod kvm;
+pub mod machine;
+pub mod nic;
+mod vm;
 pub mod worker;

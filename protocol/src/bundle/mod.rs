@@ -6,9 +6,23 @@
 //! ```
 //!
 //! The digest of a bundle is SHA-256 over its exact content. Signatures stand beside the content, so signing never
-//! changes the digest. Packing is deterministic: the same input gives the same bytes.
+//! changes the digest. Packing is deterministic: the same input gives the same bytes. Whatever parses would be packed
+//! into the very same bytes again. See `docs/decisions/0004-bundle-format.md`.
 
+mod content;
+mod cpu;
+mod file;
 pub mod manifest;
+mod pack;
+pub mod path;
 pub mod sign;
-pub use manifest::{CpuModel, FileEntry, Manifest};
-pub use sign::BundleSignature;
+
+pub use content::{Content, ContentError};
+pub use cpu::{CpuModel, ParseCpuModelError};
+pub use file::{AssembleError, Bundle, BundleError, assemble};
+pub use manifest::{FileEntry, Manifest, ManifestError};
+pub use pack::{PackError, PackRequest, pack};
+pub use sign::{BundleSignature, SignatureError, verify_signatures};
+
+/// What a content starts with. The last byte is the version of the format.
+const MAGIC: &[u8; 8] = b"DENALIB1";

@@ -14,13 +14,16 @@
 //! Any of them may be answered by [`Response::Refused`].
 
 use crate::{
-    bundle::{BundleSignature, CpuModel},
+    bundle::CpuModel,
+    codec,
     digest::Digest,
     identity::PublicKey,
-    job::{Channel, Indices, JobId, Limits, Outcome, OutputDigests, Usage, VmId},
+    job::{Channel, JobId, Limits, Outcome, OutputDigests, Usage, VmId},
     receipt::Receipt,
 };
 use serde::{Deserialize, Serialize};
+
+pub use super::submit::{Submit, SubmitError};
 
 /// What a client asks.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -48,31 +51,7 @@ pub enum Request {
     /// Stop this, and do not start what has not started.
     Cancel(JobId),
     /// Send these bytes back. For measuring.
-    Echo(Vec<u8>),
-}
-
-/// A job or an array of jobs.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Submit {
-    /// Its name, chosen by the client.
-    pub job: JobId,
-    /// The digest of the bundle's content.
-    pub bundle: Digest,
-    /// Length of the content, in bytes.
-    pub bundle_bytes: u64,
-    /// The bundle's signatures. They stand beside the content, so they travel with each request and the content only
-    /// where the node lacks it.
-    pub signatures: Vec<BundleSignature>,
-    /// Arguments; `{index}` in one stands for the job's index.
-    pub arguments: Vec<String>,
-    /// The indices to run.
-    pub indices: Indices,
-    /// Length of the input, in bytes. Each job of an array gets the same input.
-    pub input_bytes: u64,
-    /// Digest of the input.
-    pub input: Digest,
-    /// Whether to go on with events on this stream.
-    pub attach: bool,
+    Echo(#[serde(with = "codec::bytes")] Vec<u8>),
 }
 
 /// What a node answers.
@@ -101,7 +80,7 @@ pub enum Response {
     /// Something happened to a job that the client follows.
     Event(Event),
     /// To [`Request::Echo`].
-    Echo(Vec<u8>),
+    Echo(#[serde(with = "codec::bytes")] Vec<u8>),
     /// No, and why.
     Refused(Refusal),
 }
@@ -157,6 +136,7 @@ pub enum Event {
         /// Where it belongs.
         channel: Channel,
         /// The bytes.
+        #[serde(with = "codec::bytes")]
         bytes: Vec<u8>,
     },
     /// The program says how far it is.

@@ -5,6 +5,7 @@
 
 pub mod frame;
 pub mod message;
+mod submit;
 
 /// The protocol's name and version, negotiated by TLS (ALPN): peers of different versions never exchange a message.
 pub const ALPN: &[u8] = b"denali/1";

@@ -1,3 +1,57 @@
 //! The worker: a process that holds the VMs of one tenant.
+//!
+//! It is started by a node with a Unix stream socket and nothing else: no key, no network, no file system of its own.
+//! It trusts the node; the node trusts nothing that it says. When the socket closes, it ends, and all its VMs with it.
+//! A jail (seccomp, namespaces) belongs between opening the hypervisor and the first command, in [`serve`].
 
+mod attendant;
+mod images;
 pub mod message;
+mod runs;
+mod socket;
+
+use crate::kvm::{self, Host};
+use message::{Command, Report};
+use runs::Runs;
+use socket::Commands;
+use std::{os::fd::OwnedFd, process::ExitCode};
+
+/// Serves the node at the other end of `socket`, a Unix stream socket, until it closes.
+#[must_use]
+pub fn serve(socket: OwnedFd) -> ExitCode {
+    let Ok((mut commands, reporter)) = socket::split(socket) else { return ExitCode::from(125) };
+    let host = match Host::open().map_err(|e| e.to_string()).and_then(|host| {
+        kvm::install_kick_handler().map_err(|e| format!("no signal handler: {e}"))?;
+        Ok(host)
+    }) {
+        Ok(host) => host,
+        Err(reason) => {
+            let _ = reporter.send(&Report::Ready(Err(reason)));
+            return ExitCode::from(125);
+        }
+    };
+    let Ok(runs) = Runs::new(host, reporter.clone()) else { return ExitCode::from(125) };
+    if reporter.send(&Report::Ready(Ok(()))).is_err() {
+        return ExitCode::from(125);
+    }
+    match attend_to_node(&mut commands, &runs) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("denali worker: {error}");
+            ExitCode::from(125)
+        }
+    }
+}
+
+fn attend_to_node(commands: &mut Commands, runs: &Runs) -> Result<(), socket::SocketError> {
+    while let Some(command) = commands.next()? {
+        match command {
+            Command::Start(start) => {
+                let (bundle, input) = commands.take_descriptors()?;
+                runs.start(start, bundle.into(), input.into());
+            }
+            Command::Cancel(run) => runs.cancel(run),
+        }
+    }
+    Ok(())
+}

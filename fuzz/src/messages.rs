@@ -1,0 +1,39 @@
+//! Messages between client and node, and between node and worker.
+
+use denali_protocol::{
+    codec,
+    job::Indices,
+    limits::{ARRAY_JOBS, FRAME_BYTES},
+    wire::{
+        frame,
+        message::{Request, Response},
+    },
+};
+use denali_vmm::worker::message::{Command, Report};
+use serde::{Serialize, de::DeserializeOwned};
+
+/// Decodes `data` as each kind of message. What is accepted has exactly these bytes for its encoding, and can be shown.
+pub fn messages(data: &[u8]) {
+    if let Some(Request::Submit(submit)) = check::<Request>(data) {
+        check_indices(submit.indices);
+    }
+    if let Some(Response::Result(result)) = check::<Response>(data) {
+        assert_ne!(result.outcome.to_string(), "");
+        let _ = result.receipt.verify();
+    }
+    check::<Command>(data);
+    if let Some(Report::Ended { outcome, .. }) = check::<Report>(data) {
+        assert_ne!(outcome.to_string(), "");
+    }
+}
+
+fn check<T: Serialize + DeserializeOwned>(data: &[u8]) -> Option<T> {
+    let message = frame::decode::<T>(data).ok()?;
+    assert_eq!(codec::encode(&message, FRAME_BYTES).as_deref(), Ok(data));
+    Some(message)
+}
+
+fn check_indices(indices: Indices) {
+    assert!(indices.first <= indices.last);
+    assert!((1..=ARRAY_JOBS).contains(&indices.count()));
+}

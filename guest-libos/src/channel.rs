@@ -1,0 +1,97 @@
+//! The job channel: messages to and from the gateway, see [`denali_abi::job`].
+
+use crate::{cell::VmCell, instruction, nic, udp};
+use alloc::{string::String, vec::Vec};
+use denali_abi::{
+    instruction::IDLE_FOREVER,
+    job::{ARGUMENTS, HEADER_BYTES, INPUT, INPUT_END, KIND, MESSAGE_BYTES_MAX, NAME_BYTES, UDP_HEADERS_BYTES},
+    ring::FRAME_BYTES_MAX,
+};
+
+/// Sends `bytes` as messages of `kind`, in as many as it takes, at least one.
+pub(crate) fn send(kind: u8, name: &[u8], bytes: &[u8]) {
+    let mut header = [0; HEADER_BYTES];
+    header[KIND] = kind;
+    header[NAME_BYTES..NAME_BYTES + 2].copy_from_slice(&(name.len() as u16).to_le_bytes());
+    let most = MESSAGE_BYTES_MAX - HEADER_BYTES - name.len();
+    let mut rest = bytes;
+    loop {
+        let (piece, after) = rest.split_at(rest.len().min(most));
+        udp::send(&[&header, name, piece], false);
+        if after.is_empty() {
+            return;
+        }
+        rest = after;
+    }
+}
+
+/// Where the message last received lies in the frame buffer, as far as it is not consumed.
+struct Received {
+    frame: [u8; FRAME_BYTES_MAX],
+    start: usize,
+    end: usize,
+    input_ended: bool,
+}
+
+static RECEIVED: VmCell<Received> =
+    VmCell::new(Received { frame: [0; FRAME_BYTES_MAX], start: 0, end: 0, input_ended: false });
+
+impl Received {
+    /// Waits for the next message and gives its kind; its payload is then `frame[start..end]`.
+    fn next(&mut self) -> u8 {
+        loop {
+            match nic::receive(&mut self.frame) {
+                None => instruction::idle(IDLE_FOREVER),
+                Some(bytes) => {
+                    let Some(message) = udp::payload(&self.frame[..bytes]) else { continue };
+                    let Some(kind) = message.get(KIND).filter(|_| message.len() >= HEADER_BYTES) else { continue };
+                    (self.start, self.end) = (UDP_HEADERS_BYTES + HEADER_BYTES, bytes);
+                    return *kind;
+                }
+            }
+        }
+    }
+}
+
+/// The arguments: the first message of every job.
+pub(crate) fn arguments() -> Vec<String> {
+    let mut received = RECEIVED.borrow();
+    while received.next() != ARGUMENTS {}
+    let mut rest = &received.frame[received.start..received.end];
+    let number = |rest: &mut &[u8]| {
+        let (word, after) = rest.split_first_chunk::<4>()?;
+        *rest = after;
+        Some(u32::from_le_bytes(*word) as usize)
+    };
+    let count = number(&mut rest).unwrap_or(0);
+    let mut arguments = Vec::new();
+    for _ in 0..count {
+        let Some((argument, after)) = number(&mut rest).and_then(|bytes| rest.split_at_checked(bytes)) else { break };
+        arguments.push(String::from_utf8_lossy(argument).into_owned());
+        rest = after;
+    }
+    received.start = received.end;
+    arguments
+}
+
+/// Copies the next bytes of the input into `out`; none at its end only. Waits for them.
+pub(crate) fn read(out: &mut [u8]) -> usize {
+    if out.is_empty() {
+        return 0;
+    }
+    let mut received = RECEIVED.borrow();
+    while received.start == received.end && !received.input_ended {
+        match received.next() {
+            INPUT => {}
+            kind => {
+                received.input_ended = kind == INPUT_END;
+                received.start = received.end;
+            }
+        }
+    }
+    let count = out.len().min(received.end - received.start);
+    let start = received.start;
+    out[..count].copy_from_slice(&received.frame[start..start + count]);
+    received.start += count;
+    count
+}

@@ -1,0 +1,150 @@
+//! The command line: one module a command. Called by `main` alone; what scripts rely on (names, exit statuses, JSON
+//! keys) is written down in `docs/cli.md`.
+
+mod advice;
+mod arguments;
+mod bench;
+mod connect;
+mod doctor;
+mod dry_run;
+mod facts;
+mod failure;
+mod inspect;
+mod keep;
+mod key;
+mod lines;
+mod logs;
+mod node;
+mod outputs;
+mod pack;
+mod print;
+mod program;
+mod query;
+mod result;
+mod result_line;
+mod run;
+mod runtime;
+mod samples;
+mod sign;
+mod statement;
+mod submit;
+mod tree;
+mod units;
+mod verify;
+mod wait;
+mod worker;
+mod write;
+
+use clap::{Parser, Subcommand, error::ErrorKind};
+use std::process::ExitCode;
+
+const EXIT_STATUSES: &str = "\
+Exit statuses:
+  0     done; for `run`, `submit --wait` and `result`: the job exited with 0
+  1     the answer is no: a receipt does not hold, a check failed, a job of an array failed
+  124   the job reached a limit of time
+  125   denali itself failed, or was used wrongly; the job was cancelled, lost or could not be started
+  137   the job reached its limit of memory or output
+  139   the job did what no VM may do
+  141   the reader of standard output went away
+  else  the job's own status
+
+Environment:
+  DENALI_NODE   the node to talk to, where --node is not given
+  DENALI_HOME   directory of the default key and the known nodes (default: ~/.config/denali)";
+
+/// Mobile code for grids: run programs in small virtual machines, here or on volunteers' nodes.
+#[derive(Debug, Parser)]
+#[command(name = "denali", version, after_help = EXIT_STATUSES, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Args),
+    Pack(pack::Args),
+    Key(key::Args),
+    Sign(sign::Args),
+    Inspect(inspect::Args),
+    Verify(verify::Args),
+    Samples(samples::Args),
+    Node(node::Args),
+    Submit(submit::Args),
+    Status(query::StatusArgs),
+    List(query::ListArgs),
+    Logs(logs::Args),
+    Result(result::Args),
+    Cancel(query::CancelArgs),
+    #[command(hide = true)]
+    Worker(worker::Args),
+    Doctor(doctor::Args),
+    Bench(bench::Args),
+}
+
+impl Command {
+    fn execute(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Run(args) => run::execute(&args),
+            Self::Pack(args) => pack::execute(&args),
+            Self::Key(args) => key::execute(&args),
+            Self::Sign(args) => sign::execute(&args),
+            Self::Inspect(args) => inspect::execute(&args),
+            Self::Verify(args) => verify::execute(&args),
+            Self::Samples(args) => samples::execute(&args),
+            Self::Node(args) => node::execute(&args),
+            Self::Submit(args) => submit::execute(&args),
+            Self::Status(args) => query::status(&args),
+            Self::List(args) => query::list(&args),
+            Self::Logs(args) => logs::execute(&args),
+            Self::Result(args) => result::execute(&args),
+            Self::Cancel(args) => query::cancel(&args),
+            Self::Worker(args) => worker::execute(&args),
+            Self::Doctor(args) => doctor::execute(&args),
+            Self::Bench(args) => bench::execute(&args),
+        }
+    }
+}
+
+/// Runs the command that the process was started with.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    cli.command.execute().unwrap_or_else(|error| {
+        if let Some(text) = failure::text(&error) {
+            print::note(text.trim_end());
+        }
+        ExitCode::from(failure::status(&error))
+    })
+}
+
+/// Help and version go to standard output; wrong usage is an error of denali's own, since a job may exit with 2.
+fn usage(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        _ => ExitCode::from(failure::DENALI),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_an_example() {
+        for command in Cli::command().get_subcommands().filter(|c| !c.is_hide_set()) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("denali "), "{} has no example", command.get_name());
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! `denali pack`: from a program and files to a bundle, always the same bytes for the same input.
+
+use super::{
+    print,
+    program::{self, Needs},
+    tree, units, write,
+};
+use anyhow::Context;
+use denali_protocol::{bundle, digest::Digest};
+use serde::Serialize;
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+/// Pack a program into a bundle: one file that names itself by the digest of its content.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  denali pack hello.elf -o hello.denali --memory 16MiB --files data/")]
+pub(crate) struct Args {
+    /// The program: an x86-64 ELF image for the Denali VM.
+    program: PathBuf,
+    /// Where to write the bundle.
+    #[arg(long, short, value_name = "FILE")]
+    output: PathBuf,
+    /// A name for people [default: the program's file name]
+    #[arg(long)]
+    name: Option<String>,
+    /// Directory whose files go into the bundle, by their relative paths.
+    #[arg(long, value_name = "DIR")]
+    files: Option<PathBuf>,
+    #[command(flatten)]
+    needs: Needs,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Packed<'a> {
+    digest: String,
+    bytes: u64,
+    file: &'a Path,
+}
+
+pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
+    let image = program::read_file(&args.program)?;
+    let name = args.name.clone().unwrap_or_else(|| program::name_of(&args.program));
+    let files = args.files.as_deref().map(tree::read).transpose()?.unwrap_or_default();
+    let content = program::pack_elf(&image, &name, &args.needs, &files)
+        .with_context(|| format!("cannot pack {}", args.program.display()))?;
+    let file = bundle::assemble(&content, &[])?;
+    write::replace(&args.output, &file)?;
+
+    let digest = Digest::of(&content);
+    let bytes = file.len() as u64;
+    if args.json {
+        print::json(&Packed { digest: digest.to_string(), bytes, file: &args.output })?;
+    } else {
+        print::line(format!("{digest}  {} ({})", args.output.display(), units::show_bytes(bytes)))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,149 @@
+//! `denali result`: the outputs of jobs that ended, verified before they are shown.
+
+use super::{
+    advice::{self, Origin},
+    connect::{self, Connected},
+    failure::{fail, writing},
+    keep::{self, Keep},
+    print,
+    query::{jobs, known, pending},
+    result_line::ResultLine,
+    runtime::block_on,
+    submit::job_id,
+    wait::{Show, Waiter},
+};
+use crate::client::{
+    check::Expectation,
+    collect::{Finished, KEPT_BYTES, Kept},
+    fetch::{FetchError, Fetched, fetch},
+    watch::Watch,
+};
+use anyhow::Context;
+use denali_protocol::job::{Channel, JobId};
+use std::{
+    fs::File,
+    io::{self, Read, Seek, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+/// Fetch the outputs of a job that ended, and exit with its status.
+///
+/// Its standard output and standard error are written to this command's. Of an array without --index, all results are
+/// verified: use --json, -o or --receipts to keep them, and the exit status is 0 if every job exited with 0, else 1.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  denali result render-0123456789abcdef --index 7 -o out/ --node 127.0.0.1:4900")]
+pub(crate) struct Args {
+    /// The job or array.
+    #[arg(value_parser = job_id)]
+    job: JobId,
+    #[command(flatten)]
+    connect: connect::NodeArgs,
+    /// Only this index of an array.
+    #[arg(long, value_name = "N")]
+    index: Option<u32>,
+    /// Write named output files below this directory; of a whole array, all outputs, by index.
+    #[arg(long, short, value_name = "DIR")]
+    output_dir: Option<PathBuf>,
+    /// Write the receipts to this directory, as JOB-INDEX.receipt.
+    #[arg(long, value_name = "DIR")]
+    receipts: Option<PathBuf>,
+    /// Print one line of JSON for each job.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
+    block_on(async {
+        let connected = connect::connect(&args.connect).await?;
+        let status = result(args, &connected).await;
+        connected.session.close().await;
+        Ok(ExitCode::from(status?))
+    })
+}
+
+async fn result(args: &Args, connected: &Connected) -> anyhow::Result<u8> {
+    let job = &args.job;
+    let status = known(connected.session.status(job).await, job)?;
+    let expectation = connected.expectation(job.clone(), Some(status.bundle));
+    let keep = Keep { receipts: args.receipts.clone(), outputs: args.output_dir.clone() };
+    let index = match args.index {
+        None if jobs(&status) == 1 => 0,
+        Some(index) => index,
+        None if pending(&status) > 0 => {
+            return fail(
+                format!("{} of {} jobs have not ended", pending(&status), jobs(&status)),
+                format!("give --index N for one that has, or wait: denali logs {job} -f"),
+            );
+        }
+        None => return whole_array(args, connected, &expectation, &keep, jobs(&status)).await,
+    };
+    match fetch(&connected.session, &expectation, index).await {
+        Ok(fetched) => show(args, fetched, &keep),
+        Err(FetchError::Session(error)) => known(Err(error), job),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// All results of an array, as if it had just been waited for.
+async fn whole_array(
+    args: &Args,
+    connected: &Connected,
+    expectation: &Expectation,
+    keep: &Keep,
+    jobs: u32,
+) -> anyhow::Result<u8> {
+    let show = if args.json { Show::Json } else { Show::Summary };
+    let waiter = Waiter::new(show, true, jobs, keep, expectation);
+    let events = connected.session.follow(&args.job).await?;
+    let session = connected.session.clone();
+    let mut watch = Watch::new(&connected.target, &connected.key, session, events, expectation.clone(), None);
+    waiter.run(&mut watch, connected).await
+}
+
+fn show(args: &Args, mut fetched: Fetched, keep: &Keep) -> anyhow::Result<u8> {
+    let result = fetched.result.clone();
+    keep.receipt(&args.job, result.index, &result.receipt)?;
+    if args.json {
+        print::json(&ResultLine::new(&args.job, &finished(&mut fetched)?))?;
+    } else {
+        for (channel, bytes) in &mut fetched.outputs {
+            match channel {
+                Channel::Output => copy(bytes, &mut io::stdout().lock())?,
+                Channel::Error => copy(bytes, &mut io::stderr().lock())?,
+                Channel::File(_) => {}
+            }
+        }
+        if let Some(reason) = advice::reason(&result.outcome) {
+            print::note(format!("denali: {reason}"));
+        }
+        if let Some(hint) = advice::hint(&result.outcome, Origin::Bundle) {
+            print::note(format!("hint: {hint}"));
+        }
+    }
+    if let Some(directory) = &keep.outputs {
+        keep::files(directory, &mut fetched)?;
+    }
+    Ok(result.outcome.exit_status())
+}
+
+fn copy(bytes: &mut File, stream: &mut impl Write) -> anyhow::Result<()> {
+    io::copy(bytes, stream).and_then(|_| stream.flush()).map_err(writing)
+}
+
+/// The result with the start of its standard output and standard error.
+fn finished(fetched: &mut Fetched) -> anyhow::Result<Finished> {
+    let (mut stdout, mut stderr) = (Kept::default(), Kept::default());
+    for (channel, bytes) in &mut fetched.outputs {
+        let kept = match channel {
+            Channel::Output => &mut stdout,
+            Channel::Error => &mut stderr,
+            Channel::File(_) => continue,
+        };
+        let mut start = Vec::new();
+        bytes.take(KEPT_BYTES as u64 + 1).read_to_end(&mut start).context("cannot read the fetched outputs")?;
+        kept.add(&start);
+        bytes.rewind()?;
+    }
+    Ok(Finished { result: fetched.result.clone(), statement: fetched.statement.clone(), stdout, stderr })
+}

@@ -1,0 +1,192 @@
+//! `denali run`: one job in one VM on this machine, without a node. Standard input, output and error are the job's.
+
+use super::{
+    advice::{self, Origin},
+    arguments,
+    facts::Facts,
+    failure::{self, Hint, fail},
+    outputs::{self, OutputLine, Outputs},
+    print,
+    program::{Needs, Program},
+    runtime::{Interrupt, block_on},
+    units, write,
+};
+use crate::worker::{Death, Reports, SpawnError, Worker};
+use anyhow::Context;
+use denali_protocol::job::{Channel, Limits, Outcome, OutputDigests, Usage, VmId};
+use denali_vmm::worker::message::{Report, RunId, Start};
+use rustix::fs::{MemfdFlags, SealFlags};
+use serde::Serialize;
+use std::{
+    fs::File,
+    io::{self, Write},
+    os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
+    process::ExitCode,
+};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+/// Run a program in a fresh VM on this machine.
+///
+/// Standard input, output and error are the job's, and so is the exit status; `denali --help` lists the others. Ctrl-C
+/// cancels the job.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  echo hello | denali run echo.denali --cpu-time 1s -- --upper")]
+pub(crate) struct Args {
+    /// A bundle, or a bare ELF image.
+    file: PathBuf,
+    #[command(flatten)]
+    needs: Needs,
+    /// Output that the job may write, all together.
+    #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = units::bytes)]
+    output_limit: u64,
+    /// Write a report as JSON: how the job ended, what it used, what it put out.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Write the job's named output files below this directory.
+    #[arg(long, value_name = "DIR")]
+    output_dir: Option<PathBuf>,
+    /// The job's arguments.
+    #[arg(last = true, value_name = "ARG")]
+    arguments: Vec<String>,
+}
+
+/// The one run of the worker.
+const RUN: RunId = RunId(1);
+
+/// How the run went.
+struct Ended {
+    outcome: Outcome,
+    usage: Usage,
+    vm: Option<VmId>,
+    outputs: OutputDigests,
+}
+
+#[derive(Serialize)]
+struct ReportFile<'a> {
+    bundle: String,
+    name: &'a str,
+    #[serde(flatten)]
+    facts: Facts,
+    output: String,
+    outputs: Vec<OutputLine>,
+}
+
+pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
+    let program = Program::read(&args.file, &args.needs)?;
+    arguments::check(&args.arguments)?;
+    let limits = limits(&program, args)?;
+    let ended = block_on(run(args, &program, limits))?;
+    if let Some(path) = &args.report {
+        let report = ReportFile {
+            bundle: program.digest.to_string(),
+            name: &program.manifest.name,
+            facts: Facts::new(&ended.outcome, &ended.usage, ended.vm),
+            output: ended.outputs.digest().to_string(),
+            outputs: outputs::lines(&ended.outputs),
+        };
+        write::replace(path, format!("{}\n", serde_json::to_string_pretty(&report)?).as_bytes())?;
+    }
+    explain(&ended.outcome);
+    Ok(ExitCode::from(ended.outcome.exit_status()))
+}
+
+/// One line why a job did not exit by itself, and what to do.
+fn explain(outcome: &Outcome) {
+    if let Some(reason) = advice::reason(outcome) {
+        print::note(format!("denali: {reason}"));
+    }
+    if let Some(hint) = advice::hint(outcome, Origin::Options) {
+        print::note(format!("hint: {hint}"));
+    }
+}
+
+/// The manifest's limits, with the options in their place.
+fn limits(program: &Program, args: &Args) -> anyhow::Result<Limits> {
+    let mut manifest = program.manifest.clone();
+    if let Some(cpu) = args.needs.cpu.filter(|cpu| *cpu != manifest.cpu) {
+        return fail(format!("the bundle is for {}, not {cpu}", manifest.cpu), "pack it again with another --cpu");
+    }
+    manifest.memory_bytes = args.needs.memory.unwrap_or(manifest.memory_bytes);
+    manifest.cpu_time_us = args.needs.cpu_time.map_or(manifest.cpu_time_us, units::micros);
+    manifest.wall_time_us = args.needs.wall_time.map_or(manifest.wall_time_us, units::micros);
+    manifest.check()?;
+    Ok(Limits {
+        memory_bytes: manifest.memory_bytes,
+        cpu_time_us: manifest.cpu_time_us,
+        wall_time_us: manifest.wall_time_us,
+        output_bytes: args.output_limit,
+    })
+}
+
+async fn run(args: &Args, program: &Program, limits: Limits) -> anyhow::Result<Ended> {
+    let mut interrupt = Interrupt::catch()?;
+    let (worker, reports) = spawn().await?;
+    let start = Start { run: RUN, bundle: program.digest, arguments: args.arguments.clone(), limits };
+    let input = io::stdin().as_fd().try_clone_to_owned().context("cannot pass on standard input")?;
+    let bundle = sealed(&program.content).context("cannot put the bundle into memory")?;
+    worker.start(start, bundle, input)?;
+
+    let mut watched = Box::pin(watch(reports, Outputs::new(args.output_dir.clone())));
+    tokio::select! {
+        ended = &mut watched => return Ok(ended??),
+        () = interrupt.next() => {}
+    }
+    // The terminal's Ctrl-C reaches the worker too, so it may be dead already: cancelled in either case.
+    let _ = worker.cancel(RUN);
+    tokio::select! {
+        ended = watched => ended?.or_else(|_: Death| Ok(cancelled())),
+        () = interrupt.next() => Ok(cancelled()),
+    }
+}
+
+fn cancelled() -> Ended {
+    Ended { outcome: Outcome::Cancelled, usage: Usage::default(), vm: None, outputs: OutputDigests::default() }
+}
+
+async fn spawn() -> anyhow::Result<(Worker, Reports)> {
+    match Worker::spawn().await {
+        Err(error @ SpawnError::NotReady(_)) => {
+            Err(error).context("this machine cannot run VMs").hint("find out what it lacks with: denali doctor")
+        }
+        spawned => Ok(spawned?),
+    }
+}
+
+/// A descriptor with `content` that can be mapped and will not change any more.
+pub(crate) fn sealed(content: &[u8]) -> io::Result<OwnedFd> {
+    let memory = rustix::fs::memfd_create("denali-bundle", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut file = File::from(memory);
+    file.write_all(content)?;
+    rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL)?;
+    Ok(file.into())
+}
+
+/// Passes on the job's output until it ends. The outer error is denali's, the inner one the worker's death.
+async fn watch(mut reports: Reports, mut outputs: Outputs) -> anyhow::Result<Result<Ended, Death>> {
+    let (mut stdout, mut stderr) = (tokio::io::stdout(), tokio::io::stderr());
+    let mut vm = None;
+    loop {
+        match reports.next().await {
+            Ok(Report::Started { vm: started, .. }) => vm = Some(started),
+            Ok(Report::Output { channel, bytes, .. }) => {
+                outputs.add(&channel, &bytes)?;
+                match channel {
+                    Channel::Output => put(&mut stdout, &bytes).await?,
+                    Channel::Error => put(&mut stderr, &bytes).await?,
+                    Channel::File(_) => {}
+                }
+            }
+            Ok(Report::Ended { outcome, usage, .. }) => {
+                return Ok(Ok(Ended { outcome, usage, vm, outputs: outputs.digests() }));
+            }
+            Ok(Report::Ready(_) | Report::Progress { .. }) => {}
+            Err(death) => return Ok(Err(death)),
+        }
+    }
+}
+
+async fn put(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> anyhow::Result<()> {
+    stream.write_all(bytes).await.map_err(failure::writing)?;
+    stream.flush().await.map_err(failure::writing)
+}

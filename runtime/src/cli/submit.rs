@@ -1,0 +1,316 @@
+//! `denali submit`: hands a job or an array of jobs to a node, and waits for it if asked to.
+
+use super::{
+    arguments,
+    connect::{self, Connected},
+    dry_run,
+    failure::{Hint, fail},
+    keep::Keep,
+    print,
+    program::{Needs, Program},
+    runtime::{Interrupt, block_on},
+    units,
+    wait::{Show, Waiter},
+};
+use crate::client::{
+    check::Expectation,
+    session::{Events, Session, SessionError},
+    watch::Watch,
+};
+use anyhow::Context;
+use denali_protocol::{
+    digest::Digest,
+    job::{Indices, IndicesError, JobId, ParseJobIdError},
+    limits,
+    wire::message::Submit,
+};
+use ring::rand::{SecureRandom, SystemRandom};
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// Submit a job, or an array of jobs, to a node.
+///
+/// Prints the job's id; --wait and --follow wait for its end and exit with the job's own status (an array: 0 if every
+/// job exited with 0, else 1). Submitting twice under one --id runs once.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  denali submit hello.denali --node NODEID@127.0.0.1:4900 --follow\n  \
+                        denali submit tile.denali --array 0-63 --wait -- {index} 8 1024")]
+pub(crate) struct Args {
+    /// A bundle, or a bare ELF image.
+    file: PathBuf,
+    #[command(flatten)]
+    connect: connect::NodeArgs,
+    /// Run one job for each index of FIRST-LAST; {index} in an argument stands for the index.
+    #[arg(long, value_name = "FIRST-LAST", value_parser = indices)]
+    array: Option<Indices>,
+    /// Wait until all jobs have ended.
+    #[arg(long, conflicts_with = "follow")]
+    wait: bool,
+    /// Wait, and show the jobs' output as it comes; of an array, each line with its index.
+    #[arg(long)]
+    follow: bool,
+    /// Wait, and print one line of JSON for each job as it ends.
+    #[arg(long, conflicts_with = "follow")]
+    json: bool,
+    /// The job's name: submitting twice under one name runs once [default: a new one]
+    #[arg(long, value_name = "JOBID", value_parser = job_id)]
+    id: Option<JobId>,
+    /// File with the jobs' input; - is standard input [default: no input]
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// Write the receipts to this directory, as JOB-INDEX.receipt. Waits.
+    #[arg(long, value_name = "DIR")]
+    receipts: Option<PathBuf>,
+    /// Write named output files below this directory; of an array, all outputs, by index. Waits.
+    #[arg(long, value_name = "DIR")]
+    output_dir: Option<PathBuf>,
+    /// Check everything, ask the node what it grants, and submit nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the job's id, and nothing else.
+    #[arg(long, conflicts_with_all = ["follow", "json", "dry_run"])]
+    id_only: bool,
+    /// Stop waiting after this time; the jobs go on.
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    timeout: Option<Duration>,
+    /// The jobs' arguments.
+    #[arg(last = true, value_name = "ARG")]
+    arguments: Vec<String>,
+}
+
+fn indices(text: &str) -> Result<Indices, String> {
+    text.parse().map_err(|error: IndicesError| error.to_string())
+}
+
+/// A job's name, for clap.
+pub(crate) fn job_id(text: &str) -> Result<JobId, String> {
+    text.parse().map_err(|error: ParseJobIdError| error.to_string())
+}
+
+/// What is to be sent.
+pub(crate) struct Submission {
+    /// The program.
+    pub(crate) program: Program,
+    /// The request.
+    pub(crate) request: Submit,
+    /// The input.
+    pub(crate) input: Vec<u8>,
+}
+
+impl Args {
+    fn waits(&self) -> bool {
+        self.wait || self.follow || self.json || self.receipts.is_some() || self.output_dir.is_some()
+    }
+
+    fn show(&self) -> Show {
+        match self {
+            Self { json: true, .. } => Show::Json,
+            Self { follow: true, .. } => Show::Output,
+            Self { id_only: true, .. } => Show::Nothing,
+            _ => Show::Summary,
+        }
+    }
+
+    fn submission(&self) -> anyhow::Result<Submission> {
+        let program = Program::read(&self.file, &Needs::default())?;
+        arguments::check(&self.arguments)?;
+        let input = self.input.as_deref().map(read_input).transpose()?.unwrap_or_default();
+        let job = match &self.id {
+            Some(id) => id.clone(),
+            None => new_id(&program.manifest.name)?,
+        };
+        let request = Submit {
+            job,
+            bundle: program.digest,
+            bundle_bytes: program.content.len() as u64,
+            signatures: program.signatures.clone(),
+            arguments: self.arguments.clone(),
+            indices: self.array.unwrap_or(Indices::SINGLE),
+            input_bytes: input.len() as u64,
+            input: Digest::of(&input),
+            attach: self.waits(),
+        };
+        Ok(Submission { program, request, input })
+    }
+}
+
+pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
+    let submission = args.submission()?;
+    block_on(async {
+        let connected = connect::connect(&args.connect).await?;
+        let status = if args.dry_run {
+            dry_run::show(&submission, &connected, args.json).await
+        } else {
+            submit(args, &submission, &connected).await
+        };
+        connected.session.close().await;
+        Ok(ExitCode::from(status?))
+    })
+}
+
+async fn submit(args: &Args, submission: &Submission, connected: &Connected) -> anyhow::Result<u8> {
+    let job = &submission.request.job;
+    let deadline = args.timeout.map(|timeout| Instant::now() + timeout);
+    let (session, new, events) = send(submission, connected).await?;
+    if !new && !args.json {
+        print::note(format!("denali: the node has job {job} already; it runs once"));
+    }
+    if args.id_only {
+        print::line(job.as_str())?;
+    }
+    if args.waits() {
+        return wait(args, submission, connected, (session, events), deadline).await;
+    }
+    if !args.id_only {
+        print::line(job.as_str())?;
+        let address = &connected.target.address;
+        for next in [format!("status {job}"), format!("logs {job} -f"), format!("result {job}")] {
+            print::note(format!("next: denali {next} --node {address}"));
+        }
+    }
+    Ok(0)
+}
+
+/// How often a submission is sent again over a new connection. It runs once, whatever the node got of the first.
+const TRIES: u32 = 6;
+
+async fn send(submission: &Submission, connected: &Connected) -> anyhow::Result<(Session, bool, Events)> {
+    let Submission { program, request, input } = submission;
+    let mut session = connected.session.clone();
+    let mut wait = Duration::from_millis(200);
+    for _ in 1..TRIES {
+        match session.submit(request, input, &program.content).await {
+            Ok((new, events)) => return Ok((session, new, events)),
+            Err(why) if why.is_transient() => {
+                print::note(format!(
+                    "denali: {why}; sending the job again in {}",
+                    units::show_micros(units::micros(wait))
+                ));
+            }
+            Err(error) => return refused(error),
+        }
+        tokio::time::sleep(wait).await;
+        wait *= 3;
+        match Session::open(&connected.target, &connected.key).await {
+            Ok(opened) => session = opened,
+            Err(why) if why.is_transient() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let (new, events) = session.submit(request, input, &program.content).await?;
+    Ok((session, new, events))
+}
+
+fn refused<T>(error: SessionError) -> anyhow::Result<T> {
+    use denali_protocol::wire::message::RefusalKind;
+    let hint = match &error {
+        SessionError::Refused(refusal) => match refusal.kind {
+            RefusalKind::Denied => {
+                "see what the node grants you with: denali submit --dry-run; a signed bundle may get more"
+            }
+            RefusalKind::Conflict => "choose another --id, or leave it out",
+            RefusalKind::Busy => "try again later with the same --id, or try another node",
+            _ => return Err(error.into()),
+        },
+        _ => return Err(error.into()),
+    };
+    Err(error).hint(hint)
+}
+
+async fn wait(
+    args: &Args,
+    submission: &Submission,
+    connected: &Connected,
+    (session, events): (Session, Events),
+    deadline: Option<Instant>,
+) -> anyhow::Result<u8> {
+    let request = &submission.request;
+    let expectation = Expectation {
+        arguments: Some(request.arguments.clone()),
+        input: Some(request.input),
+        ..connected.expectation(request.job.clone(), Some(request.bundle))
+    };
+    let keep = Keep { receipts: args.receipts.clone(), outputs: args.output_dir.clone() };
+    let waiter = Waiter::new(args.show(), args.array.is_some(), request.indices.count(), &keep, &expectation);
+    let indices = Some(request.indices);
+    let mut watch = Watch::new(&connected.target, &connected.key, session, events, expectation.clone(), indices);
+    until(deadline, waiter.run(&mut watch, connected), &request.job, &connected.target.address).await
+}
+
+/// Waits for `work`, but no longer than to `deadline` and no further than to Ctrl-C: jobs go on without the client.
+async fn until(
+    deadline: Option<Instant>,
+    work: impl Future<Output = anyhow::Result<u8>>,
+    job: &JobId,
+    address: &str,
+) -> anyhow::Result<u8> {
+    let mut interrupt = Interrupt::catch()?;
+    let expired = async {
+        match deadline {
+            Some(deadline) => tokio::time::sleep_until(deadline).await,
+            None => std::future::pending().await,
+        }
+    };
+    let why = tokio::select! {
+        status = work => return status,
+        () = expired => "the time to wait is over",
+        () = interrupt.next() => "interrupted",
+    };
+    fail(
+        format!("{why}; job {job} goes on"),
+        format!("wait again: denali logs {job} -f --node {address}; end it: denali cancel {job} --node {address}"),
+    )
+}
+
+/// Reads an input, if it is no larger than one may be.
+fn read_input(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let source: Box<dyn Read> = if path == Path::new("-") {
+        Box::new(io::stdin().lock())
+    } else {
+        Box::new(File::open(path).with_context(|| format!("cannot open {}", path.display()))?)
+    };
+    let mut input = Vec::new();
+    source
+        .take(limits::INPUT_BYTES + 1)
+        .read_to_end(&mut input)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    if input.len() as u64 > limits::INPUT_BYTES {
+        let message = format!("the input is larger than {}", units::show_bytes(limits::INPUT_BYTES));
+        return fail(message, "split it over the jobs of several submissions");
+    }
+    Ok(input)
+}
+
+/// A new name: the bundle's, as far as a job's name may be like it, and 64 random bits.
+pub(crate) fn new_id(bundle: &str) -> anyhow::Result<JobId> {
+    let mut random = [0; 8];
+    SystemRandom::new().fill(&mut random).map_err(|_| anyhow::anyhow!("the system gave no random bytes"))?;
+    let name: String = bundle
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .skip_while(|c| *c == '-')
+        .take(40)
+        .collect();
+    let name = if name.is_empty() { "job" } else { name.trim_end_matches('-') };
+    Ok(format!("{name}-{}", data_encoding::HEXLOWER.encode(&random)).parse()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_bundle_name_gives_a_job_name() {
+        for name in ["hello", "", "../..", "ümlaut", &"x".repeat(255), "hostile/spin"] {
+            let id = new_id(name).unwrap();
+            assert_ne!(id, new_id(name).unwrap());
+        }
+        assert!(new_id("hostile/spin").unwrap().as_str().starts_with("hostile-spin-"));
+    }
+}

@@ -1,0 +1,190 @@
+//! Requests on one connection to a node: a stream each, typed answers, and every answer of the wrong kind refused.
+
+use super::target::Target;
+use crate::transport::{self, ConnectError, ReceiveError, SendError};
+use denali_protocol::{
+    identity::KeyPair,
+    job::JobId,
+    wire::message::{Event, JobResult, JobStatus, NodeInfo, Refusal, Request, Response, Submit},
+};
+use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SessionError {
+    /// There is no connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The connection broke.
+    #[error("the connection broke: {0}")]
+    Broken(#[from] ConnectionError),
+    /// The request could not be sent.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// No whole answer arrived.
+    #[error(transparent)]
+    Receive(#[from] ReceiveError),
+    /// The node says no.
+    #[error("the node refused: {}", printable(&.0.message))]
+    Refused(Refusal),
+    /// The node's answer belongs to another question. The node is at fault.
+    #[error("the node gave an answer that is none to a request for {0}")]
+    Unexpected(&'static str),
+}
+
+impl SessionError {
+    /// Whether a new connection may help: the network or the node went away, and nobody lied.
+    pub(crate) fn is_transient(&self) -> bool {
+        match self {
+            Self::Connect(error) => matches!(error, ConnectError::NoAnswer { .. } | ConnectError::Failed { .. }),
+            Self::Broken(_) | Self::Send(SendError::Write(_)) => true,
+            Self::Receive(error) => !matches!(error, ReceiveError::Frame(_)),
+            Self::Send(SendError::Encode(_)) | Self::Refused(_) | Self::Unexpected(_) => false,
+        }
+    }
+}
+
+/// Text of a peer without what could move a terminal's cursor.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// A connection to a node.
+#[derive(Clone, Debug)]
+pub(crate) struct Session(Connection);
+
+/// The events of a followed job.
+#[derive(Debug)]
+pub(crate) struct Events(RecvStream);
+
+impl Events {
+    /// The next event.
+    pub(crate) async fn next(&mut self) -> Result<Event, SessionError> {
+        match answer(&mut self.0).await? {
+            Response::Event(event) => Ok(event),
+            _ => Err(SessionError::Unexpected("events")),
+        }
+    }
+}
+
+impl Session {
+    /// Connects to `target` as the client of `key`.
+    pub(crate) async fn open(target: &Target, key: &KeyPair) -> Result<Self, SessionError> {
+        Ok(Self(transport::connect(target.socket, target.node, key).await?))
+    }
+
+    /// Says goodbye, so that the node need not wait for more.
+    pub(crate) async fn close(self) {
+        self.0.close(VarInt::from_u32(0), b"");
+        // The connection's task sends the last packet; it needs a turn before the process ends.
+        for _ in 0..16 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn send(&self, request: &Request) -> Result<(SendStream, RecvStream), SessionError> {
+        let (mut send, receive) = self.0.open_bi().await?;
+        transport::write_frame(&mut send, request).await?;
+        Ok((send, receive))
+    }
+
+    /// Sends a request that has no body, and gives the stream of its answer.
+    async fn ask(&self, request: &Request) -> Result<RecvStream, SessionError> {
+        let (mut send, receive) = self.send(request).await?;
+        // Fails only for a stream that is finished or reset already.
+        let _ = send.finish();
+        Ok(receive)
+    }
+
+    /// What the node says of itself.
+    pub(crate) async fn info(&self) -> Result<NodeInfo, SessionError> {
+        match answer(&mut self.ask(&Request::Info).await?).await? {
+            Response::Info(info) => Ok(info),
+            _ => Err(SessionError::Unexpected("node information")),
+        }
+    }
+
+    /// Has the node send `bytes` back.
+    pub(crate) async fn echo(&self, bytes: Vec<u8>) -> Result<(), SessionError> {
+        let length = bytes.len();
+        match answer(&mut self.ask(&Request::Echo(bytes)).await?).await? {
+            Response::Echo(back) if back.len() == length => Ok(()),
+            _ => Err(SessionError::Unexpected("an echo")),
+        }
+    }
+
+    /// Where a job stands.
+    pub(crate) async fn status(&self, job: &JobId) -> Result<JobStatus, SessionError> {
+        self.status_after(&Request::Status(job.clone()), job).await
+    }
+
+    /// Cancels a job, and says where it stands.
+    pub(crate) async fn cancel(&self, job: &JobId) -> Result<JobStatus, SessionError> {
+        self.status_after(&Request::Cancel(job.clone()), job).await
+    }
+
+    async fn status_after(&self, request: &Request, job: &JobId) -> Result<JobStatus, SessionError> {
+        match answer(&mut self.ask(request).await?).await? {
+            Response::Status(status) if status.job == *job => Ok(status),
+            _ => Err(SessionError::Unexpected("a job's status")),
+        }
+    }
+
+    /// A page of the client's jobs, after a name, and whether more follow.
+    pub(crate) async fn list(&self, after: Option<JobId>) -> Result<(Vec<JobStatus>, bool), SessionError> {
+        let mut receive = self.ask(&Request::List { after: after.clone() }).await?;
+        let Response::List { jobs, more } = answer(&mut receive).await? else {
+            return Err(SessionError::Unexpected("a list of jobs"));
+        };
+        // Names that do not go on upwards would keep the client asking for ever.
+        let names: Vec<_> = after.iter().chain(jobs.iter().map(|status| &status.job)).collect();
+        if !names.is_sorted_by(|a, b| a < b) || (more && jobs.is_empty()) {
+            return Err(SessionError::Unexpected("a list of jobs in order"));
+        }
+        Ok((jobs, more))
+    }
+
+    /// The events of a job, from its start.
+    pub(crate) async fn follow(&self, job: &JobId) -> Result<Events, SessionError> {
+        Ok(Events(self.ask(&Request::Follow(job.clone())).await?))
+    }
+
+    /// A job's result, and the stream of its outputs' bytes.
+    pub(crate) async fn result(&self, job: &JobId, index: u32) -> Result<(JobResult, RecvStream), SessionError> {
+        let mut receive = self.ask(&Request::Result { job: job.clone(), index }).await?;
+        match answer(&mut receive).await? {
+            Response::Result(result) if result.index == index => Ok((result, receive)),
+            _ => Err(SessionError::Unexpected("a job's result")),
+        }
+    }
+
+    /// Submits a job with its input, and the bundle's content where the node lacks it. Says whether the job is new there,
+    /// and gives its events if `submit` asks to attach.
+    pub(crate) async fn submit(
+        &self,
+        submit: &Submit,
+        input: &[u8],
+        content: &[u8],
+    ) -> Result<(bool, Events), SessionError> {
+        let (mut send, mut receive) = self.send(&Request::Submit(submit.clone())).await?;
+        transport::write_body(&mut send, input).await?;
+        let mut response = answer(&mut receive).await?;
+        if response == Response::NeedBundle {
+            transport::write_body(&mut send, content).await?;
+            response = answer(&mut receive).await?;
+        }
+        let _ = send.finish();
+        match response {
+            Response::Accepted { new } => Ok((new, Events(receive))),
+            _ => Err(SessionError::Unexpected("a job to be accepted")),
+        }
+    }
+}
+
+/// Reads an answer; a refusal is an error.
+async fn answer(receive: &mut RecvStream) -> Result<Response, SessionError> {
+    match transport::read_frame(receive).await? {
+        Response::Refused(refusal) => Err(SessionError::Refused(refusal)),
+        response => Ok(response),
+    }
+}

@@ -1,0 +1,185 @@
+//! Ending runs: result and receipt, one durable write, then the news.
+
+use super::{Engine, start::arguments, unix_ms};
+use crate::node::{
+    job::{LiveJob, Run},
+    spool::Finished,
+    store::{Applied, Op, OutputPlace, ResultRecord, StoreError},
+};
+use denali_protocol::{
+    job::{Outcome, OutputDigests, Usage},
+    receipt::{Receipt, StartPath, Statement, arguments_digest, output_digest},
+    wire::message::JobResult,
+};
+use std::sync::{Arc, atomic::Ordering};
+
+/// Lost runs of one job that are tried again.
+const RETRIES: u32 = 2;
+
+impl Engine {
+    /// A worker ended a run.
+    pub(crate) fn ended(self: &Arc<Self>, run: &Arc<Run>, outcome: Outcome, usage: Usage) {
+        self.release(run);
+        // The next one first: a worker that waits is worth more than a receipt that is early.
+        self.kick();
+        self.conclude(run, outcome, usage);
+    }
+
+    /// A run ends before a worker has seen it. Its slot is free again; whoever starts runs goes on.
+    pub(super) fn settle(self: &Arc<Self>, run: &Arc<Run>, outcome: Outcome, usage: Usage) {
+        self.release(run);
+        self.conclude(run, outcome, usage);
+    }
+
+    fn release(&self, run: &Run) {
+        self.state().queue.ended(run.pick.client);
+        self.reserved.fetch_sub(run.job.record.limits.output_bytes, Ordering::Relaxed);
+    }
+
+    fn conclude(self: &Arc<Self>, run: &Arc<Run>, outcome: Outcome, usage: Usage) {
+        if !run.spool().is_in_file() {
+            return self.conclude_now(run, outcome, usage);
+        }
+        // Waits for the disk.
+        let (engine, run) = (Arc::clone(self), Arc::clone(run));
+        self.runtime.spawn_blocking(move || engine.conclude_now(&run, outcome, usage));
+    }
+
+    fn conclude_now(self: &Arc<Self>, run: &Arc<Run>, outcome: Outcome, usage: Usage) {
+        let finished = run.spool().finish();
+        match finished {
+            Ok(finished) if !run.unkept.load(Ordering::Relaxed) => self.write(run, outcome, usage, finished),
+            Ok(_) => self.unkept(run, usage, &StoreError::Full),
+            Err(error) => self.unkept(run, usage, &error),
+        }
+    }
+
+    /// The disk did not take a run's output: that is the result.
+    fn unkept(self: &Arc<Self>, run: &Arc<Run>, usage: Usage, error: &StoreError) {
+        let outcome = Outcome::Lost(format!("its output could not be kept: {error}"));
+        self.write(run, outcome, usage, self.no_output());
+    }
+
+    fn no_output(&self) -> Finished {
+        let empty = crate::node::spool::Spool::new(Arc::clone(&self.store.files)).finish();
+        // Nothing was written, so nothing can have failed.
+        empty.unwrap_or_else(|_| Finished {
+            outputs: OutputDigests::default(),
+            place: OutputPlace::Inline,
+            inline: Vec::new(),
+            file_bytes: 0,
+        })
+    }
+
+    /// A run is lost: its worker died. Tried again, or that is the result.
+    pub(crate) fn lost(self: &Arc<Self>, run: &Arc<Run>, why: &str) {
+        let (job, index) = (&run.job, run.pick.index);
+        let (times, cancelled) = job.change(|state| {
+            let times = state.lost.entry(index).or_default();
+            *times += 1;
+            (*times, state.totals.cancelled)
+        });
+        if cancelled {
+            return self.ended(run, Outcome::Cancelled, Usage::default());
+        }
+        if times > RETRIES {
+            return self.ended(run, Outcome::Lost(why.to_owned()), Usage::default());
+        }
+        job.change(|state| state.running.remove(&index));
+        self.reserved.fetch_sub(job.record.limits.output_bytes, Ordering::Relaxed);
+        self.state().queue.retry(run.pick, job.record.vms);
+        self.kick();
+    }
+
+    /// Ends jobs as cancelled that were never started. Waits for the disk now and then, so that a large array does not
+    /// fill the memory with results.
+    pub(crate) async fn end_unstarted(self: &Arc<Self>, job: &Arc<LiveJob>, indices: Vec<u32>) {
+        for some in indices.chunks(256) {
+            let (done, wait) = tokio::sync::oneshot::channel();
+            let mut done = Some(done);
+            for (at, index) in some.iter().enumerate() {
+                let op = self.finish_op(job, None, *index, Outcome::Cancelled, Usage::default(), self.no_output());
+                let done = done.take_if(|_| at + 1 == some.len());
+                let (engine, job, index) = (Arc::clone(self), Arc::clone(job), *index);
+                self.store.write(op, move |outcome| {
+                    engine.on_finish(&job, index, false, outcome);
+                    drop(done);
+                });
+            }
+            let _ = wait.await;
+        }
+    }
+
+    fn write(self: &Arc<Self>, run: &Run, outcome: Outcome, usage: Usage, finished: Finished) {
+        let (index, succeeded) = (run.pick.index, outcome.exit_status() == 0);
+        let op = self.finish_op(&run.job, Some(run), index, outcome, usage, finished);
+        let (engine, job) = (Arc::clone(self), Arc::clone(&run.job));
+        self.store.write(op, move |outcome| engine.on_finish(&job, index, succeeded, outcome));
+    }
+
+    fn finish_op(
+        &self,
+        job: &LiveJob,
+        run: Option<&Run>,
+        index: u32,
+        outcome: Outcome,
+        usage: Usage,
+        finished: Finished,
+    ) -> Op {
+        let ended_unix_ms = unix_ms();
+        let vm = run.and_then(|run| run.vm.get().copied());
+        let statement = Statement {
+            node: self.key.public(),
+            client: job.key.client,
+            job: job.key.job.clone(),
+            index,
+            bundle: job.record.bundle,
+            arguments: arguments_digest(&arguments(&job.record.arguments, index)),
+            input: job.record.input,
+            vm,
+            start: StartPath::New,
+            outcome: outcome.clone(),
+            usage,
+            output: output_digest(&finished.outputs),
+            ended_unix_ms,
+        };
+        // Fails only above the limit, and the rules for workers keep an outcome's text far below.
+        let receipt = Receipt::sign(&statement, &self.key).unwrap_or(Receipt(Vec::new()));
+        let result = JobResult { index, outcome, usage, vm, outputs: finished.outputs, receipt };
+        let record = ResultRecord { result, run: run.map(|run| run.id.0), place: finished.place };
+        Op::Finish {
+            key: job.key.clone(),
+            record: Box::new(record),
+            output: finished.inline,
+            file_bytes: finished.file_bytes,
+            ended_unix_ms,
+        }
+    }
+
+    /// A result is on the disk (called by the writer).
+    fn on_finish(
+        self: &Arc<Self>,
+        job: &Arc<LiveJob>,
+        index: u32,
+        succeeded: bool,
+        outcome: Result<Applied, StoreError>,
+    ) {
+        let all = job.change(|state| {
+            state.running.remove(&index);
+            if outcome == Ok(Applied::Done) {
+                state.ended.push(index);
+                let totals = &mut state.totals;
+                let count = if succeeded { &mut totals.succeeded } else { &mut totals.failed };
+                *count = count.saturating_add(1);
+            }
+            state.totals.ended() >= job.record.indices.count()
+        });
+        if all {
+            self.forget(job);
+        }
+        if self.held_back.swap(false, Ordering::Relaxed) {
+            let engine = Arc::clone(self);
+            self.runtime.spawn(async move { engine.kick() });
+        }
+    }
+}

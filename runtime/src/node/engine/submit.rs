@@ -1,0 +1,193 @@
+//! Taking a job: into the queue and onto the disk at once, so that it may run while the disk still works. It is
+//! accepted when the disk has it; should that fail, whatever ran is forgotten.
+
+use super::{Engine, unix_ms};
+use crate::node::{
+    job::{JobState, LiveJob},
+    policy::Grant,
+    queue::Ticket,
+    store::{Applied, JobKey, JobRecord, Op, StoreError, files::Kind},
+};
+use denali_protocol::wire::message::{Refusal, RefusalKind, Submit};
+use std::sync::{Arc, atomic::Ordering};
+
+/// A job's input, received and checked.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// Small: kept in the job's record.
+    Inline(Vec<u8>),
+    /// Large: in a file, pinned by the request.
+    File,
+}
+
+/// A job that was checked and may be taken.
+#[derive(Debug)]
+pub(crate) struct NewJob {
+    /// Its name.
+    pub(crate) key: JobKey,
+    /// What the client asked.
+    pub(crate) submit: Submit,
+    /// Its input.
+    pub(crate) input: Input,
+    /// What it is granted.
+    pub(crate) grant: Grant,
+    /// The bundle's name.
+    pub(crate) name: String,
+}
+
+/// Inputs up to this length are held in memory while the job waits.
+const HELD_INPUT_BYTES: usize = 4096;
+
+/// Memory that all waiting jobs may take together.
+const HELD_BYTES: u64 = 512 * 1024 * 1024;
+
+/// Memory that a job takes besides its arguments and input.
+const JOB_BYTES: u64 = 1024;
+
+pub(super) fn held_bytes(job: &LiveJob) -> u64 {
+    let arguments: usize = job.record.arguments.iter().map(String::len).sum();
+    (arguments + job.input.as_ref().map_or(0, Vec::len)) as u64 + JOB_BYTES
+}
+
+impl Engine {
+    /// Whether there is room for `jobs` more jobs of this client. Asked early, and again when the job is taken.
+    pub(crate) fn room(&self, key: &JobKey, jobs: u32) -> Result<(), Refusal> {
+        let busy = |message: String| Err(Refusal { kind: RefusalKind::Busy, message });
+        let (queue, state) = (&self.policy, self.state());
+        let (all, own) = (state.queue.len(), state.queue.len_of(key.client));
+        if all.saturating_add(jobs) > queue.node.queue_jobs {
+            return busy(format!("{all} of {} jobs wait or run on this node", queue.node.queue_jobs));
+        }
+        if own.saturating_add(jobs) > queue.clients.queue_jobs {
+            let most = queue.clients.queue_jobs;
+            return busy(format!("{own} of {most} jobs of yours wait or run on this node, {jobs} more are too many"));
+        }
+        if state.held_bytes > HELD_BYTES {
+            return busy("the jobs that wait take all the memory there is for them".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Whether the store has room for `bytes` more.
+    pub(crate) fn store_room(&self, bytes: u64) -> Result<(), Refusal> {
+        let (held, most) = (self.store.bytes(), self.policy.node.store);
+        if held.saturating_add(bytes) <= most {
+            return Ok(());
+        }
+        let message = format!("the store holds {held} of {most} bytes, {bytes} more do not fit");
+        Err(Refusal { kind: RefusalKind::Busy, message })
+    }
+
+    /// The job of this name, if there is one: live again if it was not.
+    pub(crate) fn existing(self: &Arc<Self>, key: &JobKey) -> Result<Option<Existing>, StoreError> {
+        if let Some(job) = self.live(key) {
+            return Ok(Some(Existing::Live(job)));
+        }
+        // After an I/O error a job may be on the disk although it was refused: it runs when it is asked for again.
+        if let Some(unfinished) = self.store.unfinished(key)? {
+            return Ok(Some(Existing::Live(self.resume(unfinished)?)));
+        }
+        Ok(self.store.job(key)?.map(|(record, _)| Existing::Ended(record)))
+    }
+
+    /// Takes a job, which is not known by its name. The caller waits for [`LiveJob::accepted`].
+    pub(crate) fn take(self: &Arc<Self>, new: NewJob) -> Result<Arc<LiveJob>, Refusal> {
+        let NewJob { key, submit, input, grant, name } = new;
+        self.room(&key, submit.indices.count())?;
+        let record = JobRecord {
+            bundle: submit.bundle,
+            name,
+            arguments: submit.arguments,
+            indices: submit.indices,
+            input_bytes: submit.input_bytes,
+            input: submit.input,
+            limits: grant.limits,
+            vms: grant.vms,
+            accepted_unix_ms: unix_ms(),
+        };
+        let inline = match input {
+            Input::Inline(bytes) => bytes,
+            Input::File => Vec::new(),
+        };
+        let held = (record.has_inline_input() && inline.len() <= HELD_INPUT_BYTES).then(|| inline.clone());
+        let ticket = Ticket(self.next_ticket.fetch_add(1, Ordering::Relaxed));
+        let job = Arc::new(LiveJob::new(key.clone(), ticket, record.clone(), held, JobState::default()));
+        {
+            let mut state = self.state();
+            if let Some(twin) = state.by_key.get(&key) {
+                return Ok(Arc::clone(twin));
+            }
+            self.use_files(&record);
+            state.by_key.insert(key.clone(), Arc::clone(&job));
+            state.by_ticket.insert(ticket, Arc::clone(&job));
+            state.held_bytes = state.held_bytes.saturating_add(held_bytes(&job));
+            // Before anything of it can run: the writer must see the job before its results.
+            let (engine, twin) = (Arc::clone(self), Arc::clone(&job));
+            let op = Op::Accept { key: key.clone(), record: record.clone(), input: inline };
+            self.store.write(op, move |outcome| engine.on_accept(&twin, outcome));
+            state.queue.submit(key.client, ticket, [record.indices].into(), record.vms);
+        }
+        self.kick();
+        Ok(job)
+    }
+
+    fn on_accept(self: &Arc<Self>, job: &Arc<LiveJob>, outcome: Result<Applied, StoreError>) {
+        let accepted = match outcome {
+            Ok(Applied::Done) => Ok(true),
+            // It came and went while this one was being checked.
+            Ok(_) => Ok(false),
+            Err(error) => Err(error),
+        };
+        if accepted != Ok(true) {
+            self.abandon(job);
+        }
+        job.change(|state| state.accepted = Some(accepted));
+    }
+
+    /// Forgets a job that did not get onto the disk.
+    fn abandon(self: &Arc<Self>, job: &Arc<LiveJob>) {
+        self.state().queue.cancel(job.key.client, job.ticket);
+        let running: Vec<_> = job.change(|state| {
+            state.totals.cancelled = true;
+            state.running.values().cloned().collect()
+        });
+        for run in running {
+            self.tenants.cancel(&run);
+        }
+        self.forget(job);
+        self.unuse_files(&job.record);
+    }
+
+    pub(super) fn use_files(&self, record: &JobRecord) {
+        self.store.files.use_once_more(Kind::Bundle, record.bundle);
+        if !record.has_inline_input() {
+            self.store.files.use_once_more(Kind::Input, record.input);
+        }
+    }
+
+    fn unuse_files(&self, record: &JobRecord) {
+        self.store.files.unuse(Kind::Bundle, record.bundle);
+        if !record.has_inline_input() {
+            self.store.files.unuse(Kind::Input, record.input);
+        }
+    }
+}
+
+/// What a name stands for already.
+#[derive(Debug)]
+pub(crate) enum Existing {
+    /// A job that has not ended.
+    Live(Arc<LiveJob>),
+    /// A job with all of its results.
+    Ended(JobRecord),
+}
+
+impl Existing {
+    /// What the job is.
+    pub(crate) fn record(&self) -> &JobRecord {
+        match self {
+            Self::Live(job) => &job.record,
+            Self::Ended(record) => record,
+        }
+    }
+}

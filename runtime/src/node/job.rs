@@ -1,0 +1,149 @@
+//! Jobs and runs in memory: what has been accepted and has not ended.
+
+use super::{
+    queue::{Pick, Ticket},
+    spool::Spool,
+    store::{JobKey, JobRecord, StoreError, Totals},
+};
+use denali_protocol::{job::VmId, wire::message::JobStatus};
+use denali_vmm::worker::message::RunId;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU16},
+    },
+};
+use tokio::sync::watch;
+
+/// A job or array that has not ended.
+#[derive(Debug)]
+pub(crate) struct LiveJob {
+    /// Its name.
+    pub(crate) key: JobKey,
+    /// Its name in the queue.
+    pub(crate) ticket: Ticket,
+    /// What it is.
+    pub(crate) record: JobRecord,
+    /// A small input, kept at hand.
+    pub(crate) input: Option<Vec<u8>>,
+    state: Mutex<JobState>,
+    /// Changes with each change of `state` and of a run's output.
+    changed: watch::Sender<()>,
+}
+
+/// How far a job is.
+#[derive(Debug, Default)]
+pub(crate) struct JobState {
+    /// Whether it is on the disk; nothing while that is being found out.
+    pub(crate) accepted: Option<Result<bool, StoreError>>,
+    /// What runs, or has run and is being written down.
+    pub(crate) running: BTreeMap<u32, Arc<Run>>,
+    /// Indices with a result on the disk, in the order in which they got there.
+    pub(crate) ended: Vec<u32>,
+    /// How these ended, and whether the rest is cancelled.
+    pub(crate) totals: Totals,
+    /// How often a run of an index was lost, where one was.
+    pub(crate) lost: HashMap<u32, u32>,
+}
+
+impl LiveJob {
+    pub(super) fn new(key: JobKey, ticket: Ticket, record: JobRecord, input: Option<Vec<u8>>, state: JobState) -> Self {
+        Self { key, ticket, record, input, state: Mutex::new(state), changed: watch::Sender::new(()) }
+    }
+
+    /// Its state. Locked for moments only.
+    pub(crate) fn state(&self) -> MutexGuard<'_, JobState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes its state and wakes who follows.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut JobState) -> T) -> T {
+        let value = change(&mut self.state());
+        self.wake();
+        value
+    }
+
+    /// Wakes who follows: a run has said something.
+    pub(crate) fn wake(&self) {
+        self.changed.send_replace(());
+    }
+
+    /// Tells of changes from now on.
+    pub(crate) fn watch(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Waits until it is known whether the job is on the disk: true when it was not there before.
+    pub(crate) async fn accepted(&self) -> Result<bool, StoreError> {
+        let mut changed = self.watch();
+        loop {
+            if let Some(accepted) = self.state().accepted.clone() {
+                return accepted;
+            }
+            // The sender lives as long as `self`.
+            let _ = changed.changed().await;
+        }
+    }
+
+    /// Where it stands.
+    pub(crate) fn status(&self) -> JobStatus {
+        let state = self.state();
+        let running = state.running.values().filter(|run| run.vm.get().is_some()).count();
+        status(&self.key, &self.record, state.totals, u32::try_from(running).unwrap_or(u32::MAX))
+    }
+}
+
+/// A job's status from its parts. What neither runs nor has ended waits.
+pub(crate) fn status(key: &JobKey, record: &JobRecord, totals: Totals, running: u32) -> JobStatus {
+    JobStatus {
+        job: key.job.clone(),
+        bundle: record.bundle,
+        name: record.name.clone(),
+        queued: record.indices.count().saturating_sub(totals.ended()).saturating_sub(running),
+        running,
+        succeeded: totals.succeeded,
+        failed: totals.failed,
+        accepted_unix_ms: record.accepted_unix_ms,
+    }
+}
+
+/// One try to run one job.
+#[derive(Debug)]
+pub(crate) struct Run {
+    /// Its name, unique as long as this process lives.
+    pub(crate) id: RunId,
+    /// Its place in the queue.
+    pub(crate) pick: Pick,
+    /// The job.
+    pub(crate) job: Arc<LiveJob>,
+    /// Its VM, once started.
+    pub(crate) vm: OnceLock<VmId>,
+    /// How far the program says it is; above 1000 as long as it has said nothing.
+    pub(crate) permille: AtomicU16,
+    /// When the node gives up on a worker that does not end it.
+    pub(crate) deadline: std::time::Instant,
+    /// Whether its output could not be kept.
+    pub(crate) unkept: AtomicBool,
+    spool: Mutex<Spool>,
+}
+
+impl Run {
+    pub(super) fn new(id: RunId, pick: Pick, job: Arc<LiveJob>, deadline: std::time::Instant, spool: Spool) -> Self {
+        Self {
+            id,
+            pick,
+            job,
+            vm: OnceLock::new(),
+            permille: AtomicU16::new(u16::MAX),
+            deadline,
+            unkept: AtomicBool::new(false),
+            spool: Mutex::new(spool),
+        }
+    }
+
+    /// Its output so far.
+    pub(crate) fn spool(&self) -> MutexGuard<'_, Spool> {
+        self.spool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

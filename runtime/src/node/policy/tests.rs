@@ -1,0 +1,83 @@
+//! What a policy file may say, and how a wrong one is refused.
+
+use super::*;
+use denali_protocol::bundle::CpuModel;
+
+const KEY: &str = "0101010101010101010101010101010101010101010101010101010101010101";
+
+fn parse(text: &str) -> Result<Policy, PolicyError> {
+    Policy::parse(text, Path::new("policy.toml"))
+}
+
+fn manifest(memory_bytes: u64) -> Manifest {
+    Manifest {
+        name: "x".to_owned(),
+        cpu: CpuModel::V2,
+        memory_bytes,
+        cpu_time_us: 1_000_000,
+        wall_time_us: 1_000_000,
+        program_bytes: 1,
+        files: Vec::new(),
+    }
+}
+
+#[test]
+fn nothing_said_is_the_default() {
+    assert_eq!(parse("").unwrap(), Policy::default());
+    assert_eq!(parse("[unsigned]").unwrap(), Policy::default());
+}
+
+#[test]
+fn every_key_is_read() {
+    let policy = parse(&format!(
+        "[node]\nslots = 3\nworkers = 9\nqueue_jobs = 7\nstore = \"1GiB\"\nresults_expire = \"1h\"\n\
+         [clients]\nallow = [\"{KEY}\"]\nqueue_jobs = 5\n\
+         [unsigned]\nallow = false\nmemory = 8388608\ncpu_time = \"1s\"\nwall_time = \"2s\"\noutput = \"1KiB\"\nvms = 1\n\
+         [[signer]]\nkey = \"{KEY}\"\nname = \"n\"\nmemory = \"2GiB\"\ncpu_time = \"1h\"\nwall_time = \"2h\"\n\
+         output = \"1GiB\"\nvms = 2\n"
+    ))
+    .unwrap();
+    assert_eq!((policy.node.slots, policy.node.store, policy.unsigned.memory), (3, 1 << 30, 8 << 20));
+    assert_eq!(policy.unsigned_grant(), None);
+    assert!(policy.admit(PublicKey([1; 32])).is_ok());
+    assert!(policy.admit(PublicKey([2; 32])).unwrap_err().message.contains(&PublicKey([2; 32]).to_string()));
+    assert_eq!(policy.grants(&[PublicKey([1; 32])]).unwrap()[0].vms, 2);
+}
+
+#[test]
+fn errors_name_file_line_and_what_is_allowed() {
+    for (text, line, allowed) in [
+        ("[node]\nslotz = 1", "line 2", "expected one of `slots`"),
+        ("[node]\nslots = 0", "line 2", "allowed are 1 to 65536"),
+        ("[unsigned]\n\nmemory = \"64 bananas\"", "line 3", "such as \"64MiB\""),
+        ("[unsigned]\nmemory = \"1KiB\"", "line 2", "allowed are 4194304 to"),
+        ("[unsigned]\ncpu_time = \"100d\"", "line 2", "30 days"),
+        ("[unsigned]\ncpu_time = 5", "line 2", "expected a string"),
+        ("[[signer]]\nkey = \"00\"", "line 2", "64 lower-case hexadecimal digits"),
+        ("[[signer]]\nname = \"x\"", "line 1", "missing field `key`"),
+        ("[nodes]", "line 1", "expected one of `node`"),
+    ] {
+        let error = parse(text).unwrap_err().to_string();
+        assert!(error.contains("policy.toml") && error.contains(line) && error.contains(allowed), "{text}: {error}");
+    }
+    let twice = format!("[[signer]]\nkey = \"{KEY}\"\n[[signer]]\nkey = \"{KEY}\"");
+    assert!(matches!(parse(&twice), Err(PolicyError::SignerTwice { .. })));
+}
+
+#[test]
+fn an_unknown_signer_is_named_and_does_not_fall_back_to_unsigned() {
+    let stranger = PublicKey([9; 32]);
+    let refusal = Policy::default().grants(&[stranger]).unwrap_err();
+    assert_eq!(refusal.kind, RefusalKind::Denied);
+    assert!(refusal.message.contains(&stranger.to_string()) && refusal.message.contains("[[signer]]"));
+}
+
+#[test]
+fn a_manifest_beyond_the_grant_is_refused_with_both_numbers() {
+    let policy = parse(&format!("[[signer]]\nkey = \"{KEY}\"\nmemory = \"128MiB\"\noutput = \"1MiB\"")).unwrap();
+    let signed = policy.grants(&[PublicKey([1; 32])]).unwrap();
+    let chosen = choose(&signed, &manifest(100 << 20)).unwrap();
+    assert_eq!((chosen.limits.memory_bytes, chosen.limits.output_bytes), (100 << 20, 1 << 20));
+    let refusal = choose(&policy.grants(&[]).unwrap(), &manifest(100 << 20)).unwrap_err();
+    assert!(refusal.message.contains("104857600") && refusal.message.contains("67108864"), "{}", refusal.message);
+}

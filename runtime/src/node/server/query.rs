@@ -1,0 +1,96 @@
+//! Requests that change nothing, and cancelling.
+
+use super::{RequestError, gone, say};
+use crate::node::{
+    engine::{Engine, not_found},
+    follow::{self, FollowError},
+    job::status as status_of,
+    output::OutputReader,
+    store::JobKey,
+};
+use denali_protocol::{
+    identity::PublicKey,
+    job::JobId,
+    wire::message::{JobStatus, NodeInfo, Refusal, RefusalKind, Response},
+};
+use quinn::SendStream;
+use std::sync::Arc;
+
+/// Jobs on one page of a list: as many as fit a frame with the longest names.
+const PAGE: usize = 256;
+
+pub(super) fn info(engine: &Engine) -> NodeInfo {
+    NodeInfo {
+        node: engine.key.public(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        cpu: engine.cpu,
+        slots: engine.policy.node.slots,
+        unsigned: engine.policy.unsigned_grant().map(|grant| grant.limits),
+    }
+}
+
+pub(super) fn status(engine: &Engine, client: PublicKey, job: JobId) -> Result<JobStatus, Refusal> {
+    engine.status(&JobKey { client, job })
+}
+
+pub(super) async fn cancel(engine: &Arc<Engine>, client: PublicKey, job: JobId) -> Result<JobStatus, Refusal> {
+    engine.cancel(&JobKey { client, job }).await
+}
+
+pub(super) fn list(engine: &Engine, client: PublicKey, after: Option<JobId>) -> Result<Response, Refusal> {
+    let (jobs, more) = engine.store.list(client, after, PAGE)?;
+    let jobs = jobs.into_iter().map(|(job, record, totals)| {
+        let key = JobKey { client, job };
+        engine.live(&key).map_or_else(|| status_of(&key, &record, totals, 0), |live| live.status())
+    });
+    Ok(Response::List { jobs: jobs.collect(), more })
+}
+
+pub(super) async fn follow(
+    engine: &Arc<Engine>,
+    client: PublicKey,
+    job: JobId,
+    send: &mut SendStream,
+) -> Result<(), RequestError> {
+    follow::follow(engine, &JobKey { client, job }, send).await.map_err(|error| match error {
+        FollowError::Send(error) => gone(error),
+        FollowError::Store(error) => RequestError::Refused(error.into()),
+    })
+}
+
+pub(super) async fn result(
+    engine: &Arc<Engine>,
+    client: PublicKey,
+    job: JobId,
+    index: u32,
+    send: &mut SendStream,
+) -> Result<(), RequestError> {
+    let key = JobKey { client, job };
+    let Some((record, inline)) = engine.store.result(&key, index)? else {
+        return Err(no_result(engine, &key, index).into());
+    };
+    let mut output = OutputReader::new(engine, &record, inline);
+    say(send, &Response::Result(record.result)).await?;
+    // An error from here on cannot be told as a refusal: raw bytes were announced. The stream ends short.
+    while let Some((_, bytes)) = output.next(&[]).await.map_err(gone)? {
+        send.write_chunk(bytes.into()).await.map_err(gone)?;
+    }
+    Ok(())
+}
+
+fn no_result(engine: &Engine, key: &JobKey, index: u32) -> Refusal {
+    match engine.store.job(key) {
+        Ok(Some((record, _))) if record.indices.contains(index) => {
+            Refusal { kind: RefusalKind::NotReady, message: format!("job {} has not ended yet", key.job) }
+        }
+        Ok(Some((record, _))) => Refusal {
+            kind: RefusalKind::NotFound,
+            message: format!(
+                "job {} has indices {} to {}, not {index}",
+                key.job, record.indices.first, record.indices.last
+            ),
+        },
+        Ok(None) => not_found(key),
+        Err(error) => error.into(),
+    }
+}

@@ -1,0 +1,1 @@
+//! Spools, in memory and in files.

@@ -1,0 +1,259 @@
+//! What survives: jobs, results and receipts in one database, large bytes in files beside it.
+//!
+//! All changes go through one writer thread that commits whatever has gathered in one durable transaction (`writer`), so
+//! a thousand results cost a few `fsync`s. What it acknowledges is on the disk. Reading goes on beside it. After an I/O
+//! error the database is closed and opened again; nothing half-written is ever seen. See `docs/decisions/0006-store.md`.
+
+pub(crate) mod files;
+mod read;
+mod record;
+mod writer;
+
+pub(crate) use read::Unfinished;
+pub(crate) use record::{INLINE_INPUT_BYTES, JobKey, JobRecord, OutputPlace, ResultRecord, Totals};
+pub(crate) use writer::{Applied, Expired, Op};
+
+use denali_protocol::wire::message::{Refusal, RefusalKind};
+use files::Files;
+use redb::{Database, TableDefinition};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+        mpsc,
+    },
+};
+
+/// Job records by [`JobKey`]; an inline input follows the record.
+const JOBS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("jobs");
+/// [`Totals`] by [`JobKey`].
+const TOTALS: TableDefinition<'_, &[u8], (u32, u32, bool)> = TableDefinition::new("totals");
+/// Result records by [`JobKey`] and index; inline output follows the record.
+const RESULTS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("results");
+/// Ended jobs: time of their end (milliseconds since 1970, big-endian) and [`JobKey`].
+const ENDED: TableDefinition<'_, &[u8], ()> = TableDefinition::new("ended");
+/// Names of the output files that results refer to, and their length.
+const OUTPUT_FILES: TableDefinition<'_, &str, u64> = TableDefinition::new("output files");
+/// Single numbers.
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+/// In [`META`]: bytes of all job and result records.
+const META_BYTES: &str = "record bytes";
+/// In [`META`]: version of this layout.
+const META_VERSION: &str = "version";
+const VERSION: u64 = 1;
+
+/// Memory for pages of the database, in bytes.
+const CACHE_BYTES: usize = 64 * 1024 * 1024;
+
+/// Why the store could not do something. The host is at fault.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum StoreError {
+    /// No space on the disk.
+    #[error("the node's disk is full")]
+    Full,
+    /// The disk or the file system failed.
+    #[error("the node's store failed: {0}")]
+    Io(String),
+    /// What was read is not what was written.
+    #[error("the node's store holds what it should not: {0}")]
+    Corrupt(String),
+    /// The store is being closed.
+    #[error("the node is stopping")]
+    Closed,
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        let kind = match error {
+            StoreError::Full | StoreError::Closed => RefusalKind::Busy,
+            StoreError::Io(_) | StoreError::Corrupt(_) => RefusalKind::Internal,
+        };
+        Self { kind, message: error.to_string() }
+    }
+}
+
+impl From<io::Error> for StoreError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
+            _ => Self::Io(error.to_string()),
+        }
+    }
+}
+
+impl From<redb::Error> for StoreError {
+    fn from(error: redb::Error) -> Self {
+        match error {
+            redb::Error::Io(error) => error.into(),
+            redb::Error::Corrupted(what) => Self::Corrupt(what),
+            other => Self::Io(other.to_string()),
+        }
+    }
+}
+
+macro_rules! store_error_from {
+    ($($error:ty),*) => { $(impl From<$error> for StoreError {
+        fn from(error: $error) -> Self {
+            redb::Error::from(error).into()
+        }
+    })* };
+}
+
+store_error_from!(
+    redb::StorageError,
+    redb::TableError,
+    redb::TransactionError,
+    redb::CommitError,
+    redb::DatabaseError,
+    redb::SetDurabilityError
+);
+
+impl From<denali_protocol::codec::DecodeError> for StoreError {
+    fn from(error: denali_protocol::codec::DecodeError) -> Self {
+        Self::Corrupt(error.to_string())
+    }
+}
+
+impl From<denali_protocol::codec::EncodeError> for StoreError {
+    fn from(error: denali_protocol::codec::EncodeError) -> Self {
+        Self::Io(error.to_string())
+    }
+}
+
+/// The database file, closed and opened again after an I/O error.
+#[derive(Debug)]
+struct Base {
+    path: PathBuf,
+    open: RwLock<Option<Database>>,
+}
+
+impl Base {
+    fn open(path: PathBuf) -> Result<Self, StoreError> {
+        let database = Self::open_file(&path)?;
+        Ok(Self { path, open: RwLock::new(Some(database)) })
+    }
+
+    fn open_file(path: &Path) -> Result<Database, StoreError> {
+        let database = Database::builder().set_cache_size(CACHE_BYTES).create(path)?;
+        let write = database.begin_write()?;
+        {
+            write.open_table(JOBS)?;
+            write.open_table(TOTALS)?;
+            write.open_table(RESULTS)?;
+            write.open_table(ENDED)?;
+            write.open_table(OUTPUT_FILES)?;
+            let mut meta = write.open_table(META)?;
+            let version = meta.get(META_VERSION)?.map(|value| value.value());
+            match version {
+                Some(VERSION) => {}
+                Some(other) => return Err(StoreError::Corrupt(format!("layout {other}, this node knows {VERSION}"))),
+                None => drop(meta.insert(META_VERSION, VERSION)?),
+            }
+        }
+        write.commit()?;
+        Ok(database)
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        match &*self.open.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(database) => work(database),
+            None => Err(StoreError::Io("it is closed after an I/O error, and will be opened again".to_owned())),
+        }
+    }
+
+    fn close(&self) {
+        *self.open.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Closes and opens the file: after an I/O error, redb refuses everything until then.
+    fn reopen(&self) -> Result<(), StoreError> {
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        *open = None;
+        *open = Some(Self::open_file(&self.path)?);
+        Ok(())
+    }
+}
+
+/// The store. Cheap to clone; the writer thread ends when the last clone is gone.
+#[derive(Clone, Debug)]
+pub(crate) struct Store {
+    base: Arc<Base>,
+    writer: mpsc::Sender<writer::Task>,
+    /// Large bytes.
+    pub(crate) files: Arc<Files>,
+    gauges: Arc<Gauges>,
+}
+
+#[derive(Debug, Default)]
+struct Gauges {
+    record_bytes: AtomicU64,
+    unwritten: AtomicU32,
+}
+
+impl Gauges {
+    /// `count` operations are on the disk, or given up.
+    fn written(&self, count: usize) {
+        self.unwritten.fetch_sub(u32::try_from(count).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+}
+
+impl Store {
+    /// Opens the store in `directory`, or makes it, and removes what a crash left over.
+    ///
+    /// # Errors
+    /// When the disk fails, or the files there are not of this version.
+    pub(crate) fn open(directory: &Path) -> Result<Self, StoreError> {
+        let base = Arc::new(Base::open(directory.join("store.redb"))?);
+        let files = Arc::new(Files::open(directory)?);
+        let gauges = Arc::new(Gauges::default());
+        let (writer, tasks) = mpsc::channel();
+        let store = Self { base, writer, files, gauges };
+        let (record_bytes, output_files) = store.read_gauges()?;
+        store.gauges.record_bytes.store(record_bytes, Ordering::Relaxed);
+        store.files.forget_outputs_but(&output_files)?;
+        let (base, gauges) = (Arc::clone(&store.base), Arc::clone(&store.gauges));
+        std::thread::Builder::new().name("store".to_owned()).spawn(move || writer::run(&base, &gauges, &tasks))?;
+        Ok(store)
+    }
+
+    /// Writes `op`, then calls `done` on the writer's thread: with success only once it is on the disk. Operations are
+    /// applied in the order of these calls.
+    pub(crate) fn write(&self, op: Op, done: impl FnOnce(Result<Applied, StoreError>) + Send + 'static) {
+        self.gauges.unwritten.fetch_add(1, Ordering::Relaxed);
+        let change = writer::Change { op, done: Box::new(done) };
+        if let Err(mpsc::SendError(writer::Task::Change(change))) = self.writer.send(writer::Task::Change(change)) {
+            self.gauges.unwritten.fetch_sub(1, Ordering::Relaxed);
+            (change.done)(Err(StoreError::Closed));
+        }
+    }
+
+    /// As [`Store::write`], for tasks that wait for the outcome.
+    pub(crate) async fn write_and_wait(&self, op: Op) -> Result<Applied, StoreError> {
+        let (done, outcome) = tokio::sync::oneshot::channel();
+        self.write(op, move |result| drop(done.send(result)));
+        outcome.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Closes the store: nothing is written from here on. Returns once the file is closed.
+    pub(crate) async fn close(&self) {
+        let (done, closed) = tokio::sync::oneshot::channel();
+        if self.writer.send(writer::Task::Close(done)).is_ok() {
+            let _ = closed.await;
+        }
+    }
+
+    /// Operations not yet on the disk.
+    pub(crate) fn unwritten(&self) -> u32 {
+        self.gauges.unwritten.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of everything kept.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.gauges.record_bytes.load(Ordering::Relaxed).saturating_add(self.files.bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests;

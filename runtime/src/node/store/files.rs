@@ -1,0 +1,301 @@
+//! Large bytes in files: bundles and inputs under their digest, output under a name of its own.
+//!
+//! A file gets its name only when it is whole, checked and on the disk. What no job refers to is removed once it has not
+//! been used for long ([`Files::expire`]); what a request is working with is kept by its [`Pin`].
+
+use super::StoreError;
+use denali_protocol::digest::{Digest, Hasher};
+use std::{
+    collections::{HashMap, HashSet},
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// What is kept under its digest.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Kind {
+    /// The content of a bundle.
+    Bundle,
+    /// The input of a job.
+    Input,
+}
+
+impl Kind {
+    fn directory(self) -> &'static str {
+        match self {
+            Self::Bundle => "bundles",
+            Self::Input => "inputs",
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// Job records and requests that refer to it.
+    users: u64,
+    last_used: Instant,
+    /// Length of the file, once it is there.
+    bytes: Option<u64>,
+}
+
+/// The files of one node.
+#[derive(Debug)]
+pub(crate) struct Files {
+    root: PathBuf,
+    bytes: AtomicU64,
+    next: AtomicU64,
+    entries: Mutex<HashMap<(Kind, Digest), Entry>>,
+}
+
+/// Keeps a file from being removed.
+#[derive(Debug)]
+pub(crate) struct Pin {
+    files: Arc<Files>,
+    name: (Kind, Digest),
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.files.unuse(self.name.0, self.name.1);
+    }
+}
+
+impl Files {
+    pub(super) fn open(root: &Path) -> Result<Self, StoreError> {
+        let files = Self {
+            root: root.to_owned(),
+            bytes: AtomicU64::new(0),
+            next: AtomicU64::new(0),
+            entries: Mutex::default(),
+        };
+        let temporary = root.join("tmp");
+        if temporary.exists() {
+            fs::remove_dir_all(&temporary)?;
+        }
+        for name in ["tmp", "bundles", "inputs", "outputs"] {
+            fs::create_dir_all(root.join(name))?;
+        }
+        for kind in [Kind::Bundle, Kind::Input] {
+            for file in fs::read_dir(root.join(kind.directory()))? {
+                let file = file?;
+                let Some(digest) = file.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+                let bytes = file.metadata()?.len();
+                files.bytes.fetch_add(bytes, Ordering::Relaxed);
+                let entry = Entry { users: 0, last_used: Instant::now(), bytes: Some(bytes) };
+                files.entries().insert((kind, digest), entry);
+            }
+        }
+        Ok(files)
+    }
+
+    fn entries(&self) -> MutexGuard<'_, HashMap<(Kind, Digest), Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn path(&self, kind: Kind, digest: &Digest) -> PathBuf {
+        self.root.join(kind.directory()).join(digest.to_string())
+    }
+
+    fn unique(&self) -> String {
+        format!("{}-{}", std::process::id(), self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Bytes of all files.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// A job or a request refers to this file from now on.
+    pub(crate) fn use_once_more(&self, kind: Kind, digest: Digest) {
+        let mut entries = self.entries();
+        let entry = entries.entry((kind, digest)).or_insert(Entry { users: 0, last_used: Instant::now(), bytes: None });
+        entry.users = entry.users.saturating_add(1);
+        entry.last_used = Instant::now();
+    }
+
+    /// A job or a request no longer refers to this file.
+    pub(crate) fn unuse(&self, kind: Kind, digest: Digest) {
+        let mut entries = self.entries();
+        if let Some(entry) = entries.get_mut(&(kind, digest)) {
+            entry.users = entry.users.saturating_sub(1);
+            entry.last_used = Instant::now();
+            if entry.users == 0 && entry.bytes.is_none() {
+                entries.remove(&(kind, digest));
+            }
+        }
+    }
+
+    /// As [`Files::use_once_more`], until the pin is dropped.
+    pub(crate) fn pin(self: &Arc<Self>, kind: Kind, digest: Digest) -> Pin {
+        self.use_once_more(kind, digest);
+        Pin { files: Arc::clone(self), name: (kind, digest) }
+    }
+
+    /// The file of this digest, if it is here.
+    pub(crate) fn get(&self, kind: Kind, digest: &Digest) -> Result<Option<File>, StoreError> {
+        match File::open(self.path(kind, digest)) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether the file of this digest is here.
+    pub(crate) fn has(&self, kind: Kind, digest: Digest) -> bool {
+        self.entries().get(&(kind, digest)).is_some_and(|entry| entry.bytes.is_some())
+    }
+
+    /// A file to be received.
+    pub(crate) fn receive(self: &Arc<Self>, kind: Kind, digest: Digest) -> Result<Upload, StoreError> {
+        let file = tempfile::NamedTempFile::new_in(self.root.join("tmp"))?;
+        Ok(Upload { files: Arc::clone(self), kind, digest, file, hasher: Hasher::default(), bytes: 0 })
+    }
+
+    /// A new file for output, and its name.
+    pub(crate) fn create_output(&self) -> Result<(String, File), StoreError> {
+        loop {
+            let name = self.unique();
+            match File::options().read(true).write(true).create_new(true).open(self.output_path(&name)) {
+                Ok(file) => return Ok((name, file)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn output_path(&self, name: &str) -> PathBuf {
+        self.root.join("outputs").join(name)
+    }
+
+    /// The output file of this name.
+    pub(crate) fn get_output(&self, name: &str) -> Result<File, StoreError> {
+        Ok(File::open(self.output_path(name))?)
+    }
+
+    /// Counts an output file, written and on the disk.
+    pub(crate) fn keep_output(&self, file: &File, bytes: u64) -> Result<(), StoreError> {
+        file.sync_all()?;
+        File::open(self.root.join("outputs"))?.sync_all()?;
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Removes an output file. `bytes` is its length if it was kept.
+    pub(crate) fn remove_output(&self, name: &str, bytes: u64) {
+        self.bytes.fetch_sub(bytes.min(self.bytes()), Ordering::Relaxed);
+        if let Err(error) = fs::remove_file(self.output_path(name)) {
+            tracing::warn!("cannot remove output file {name}: {error}");
+        }
+    }
+
+    /// Removes all output files but these: no result refers to them.
+    pub(super) fn forget_outputs_but(&self, kept: &HashSet<String>) -> Result<(), StoreError> {
+        for file in fs::read_dir(self.root.join("outputs"))? {
+            let file = file?;
+            if file.file_name().to_str().is_some_and(|name| kept.contains(name)) {
+                self.bytes.fetch_add(file.metadata()?.len(), Ordering::Relaxed);
+            } else {
+                fs::remove_file(file.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes bundles and inputs that nothing refers to and that were not used for `unused`. Inputs go at once.
+    pub(crate) fn expire(&self, unused: Duration) {
+        let now = Instant::now();
+        self.entries().retain(|(kind, digest), entry| {
+            let idle = match kind {
+                Kind::Bundle => unused,
+                Kind::Input => Duration::ZERO,
+            };
+            if entry.users > 0 || now.duration_since(entry.last_used) < idle {
+                return true;
+            }
+            if let Err(error) = fs::remove_file(self.path(*kind, digest)) {
+                tracing::warn!("cannot remove {}/{digest}: {error}", kind.directory());
+            }
+            self.bytes.fetch_sub(entry.bytes.unwrap_or(0).min(self.bytes()), Ordering::Relaxed);
+            false
+        });
+    }
+}
+
+/// Why received bytes are not the file they should be.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UploadError {
+    /// The client is at fault.
+    #[error("the {kind} received has digest {actual}, announced was {expected}")]
+    Digest {
+        /// `bundle` or `input`.
+        kind: &'static str,
+        /// What was announced.
+        expected: Digest,
+        /// What the bytes have.
+        actual: Digest,
+    },
+    /// The disk is.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A file in the making. Dropped before its end, it leaves nothing behind.
+pub(crate) struct Upload {
+    files: Arc<Files>,
+    kind: Kind,
+    digest: Digest,
+    file: tempfile::NamedTempFile,
+    hasher: Hasher,
+    bytes: u64,
+}
+
+impl Upload {
+    /// Adds bytes.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.file.write_all(bytes)?;
+        self.hasher.update(bytes);
+        self.bytes = self.bytes.saturating_add(bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Another handle on what there is so far.
+    pub(crate) fn reopen(&self) -> Result<File, StoreError> {
+        Ok(self.file.reopen()?)
+    }
+
+    /// Checks the digest. Apart from [`Upload::keep`], so that the content can be looked at in between.
+    pub(crate) fn check(&self) -> Result<(), UploadError> {
+        let actual = self.hasher.clone().finish();
+        let kind = match self.kind {
+            Kind::Bundle => "bundle",
+            Kind::Input => "input",
+        };
+        if actual == self.digest { Ok(()) } else { Err(UploadError::Digest { kind, expected: self.digest, actual }) }
+    }
+
+    /// Puts the file on the disk, under its digest. Blocks.
+    pub(crate) fn keep(self) -> Result<(), UploadError> {
+        self.check()?;
+        let store = |error: io::Error| UploadError::Store(error.into());
+        self.file.as_file().sync_all().map_err(store)?;
+        self.file.persist(self.files.path(self.kind, &self.digest)).map_err(|error| store(error.error))?;
+        File::open(self.files.root.join(self.kind.directory())).and_then(|dir| dir.sync_all()).map_err(store)?;
+        let mut entries = self.files.entries();
+        let entry = entries.entry((self.kind, self.digest)).or_insert(Entry {
+            users: 0,
+            last_used: Instant::now(),
+            bytes: None,
+        });
+        // Two clients may send the same bundle at the same time; it is one file in the end.
+        if entry.bytes.replace(self.bytes).is_none() {
+            self.files.bytes.fetch_add(self.bytes, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}

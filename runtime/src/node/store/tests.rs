@@ -1,0 +1,1 @@
+//! Crash, reopen, expiry.

@@ -1,0 +1,1 @@
+//! A whole node on loopback, with a worker in the test process.

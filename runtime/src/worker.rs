@@ -1,0 +1,201 @@
+//! A handle on one worker process: used by the node, and by `denali run` for runs without a node.
+//!
+//! A worker is a hostile peer from the moment it holds a VM. What it says is checked by `rules`; what it does not read
+//! waits in a bounded queue (`link`), and a worker that keeps that waiting is killed. However it dies, [`Reports::next`]
+//! says so once, and its runs are the caller's to account for.
+
+mod link;
+mod rules;
+
+use denali_protocol::limits;
+use denali_vmm::worker::message::{Command, Report, RunId, Start};
+use link::Link;
+pub(crate) use link::LinkError;
+use rules::Runs;
+pub(crate) use rules::Violation;
+use std::{
+    io,
+    os::fd::OwnedFd,
+    process::{ExitStatus, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::process::Child;
+
+/// A worker that is not ready by then never will be.
+const READY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a worker that closed its socket may take to be gone, so that its exit status can be told.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Why there is no worker. The host is at fault.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SpawnError {
+    /// The process could not be started.
+    #[error("cannot start a worker process: {0}")]
+    Process(#[from] io::Error),
+    /// The worker says what this host lacks.
+    #[error("{0}")]
+    NotReady(String),
+    /// The worker died before it was ready.
+    #[error("the worker did not start: {0}")]
+    Died(#[from] Death),
+    /// The worker said nothing.
+    #[error("the worker was not ready within {} s", READY_TIMEOUT.as_secs())]
+    Silent,
+}
+
+/// How a worker died. All of its runs are lost.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Death {
+    /// It ended, or someone killed it.
+    #[error("the worker ended ({0})")]
+    Ended(ExitStatus),
+    /// It closed its socket and did not end by itself; it was killed.
+    #[error("the worker closed its socket")]
+    Closed,
+    /// The socket failed, or what came over it is no report; it was killed.
+    #[error("the worker was killed: {0}")]
+    Link(#[from] LinkError),
+    /// It broke the rules of the protocol; it was killed.
+    #[error("the worker was killed: it broke the rules: {0}")]
+    Violation(#[from] Violation),
+}
+
+/// The worker takes no more commands: it is dead or dying, and [`Reports::next`] will say why.
+#[derive(Debug, thiserror::Error)]
+#[error("the worker is gone")]
+pub(crate) struct GoneError;
+
+/// Sends commands to one worker process. The process is killed when this and its [`Reports`] are dropped.
+#[derive(Clone, Debug)]
+pub(crate) struct Worker(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    link: Link,
+    runs: Mutex<Runs>,
+    child: Mutex<Option<Child>>,
+}
+
+/// Receives the reports of one worker process, each checked against the rules. Must be read all the time: whoever stops
+/// reading stops the worker.
+#[derive(Debug)]
+pub(crate) struct Reports(Arc<Shared>);
+
+impl Worker {
+    /// Starts a worker process and waits until it is ready.
+    ///
+    /// # Errors
+    /// [`SpawnError`], in words that an operator can act on.
+    pub(crate) async fn spawn() -> Result<(Self, Reports), SpawnError> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        let child = tokio::process::Command::new("/proc/self/exe")
+            .arg("worker")
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()?;
+        Self::adopt(ours, Some(child)).await
+    }
+
+    /// Takes over the socket to a worker, and waits until it is ready.
+    pub(crate) async fn adopt(
+        socket: std::os::unix::net::UnixStream,
+        child: Option<Child>,
+    ) -> Result<(Self, Reports), SpawnError> {
+        let shared = Arc::new(Shared { link: Link::new(socket)?, runs: Mutex::default(), child: Mutex::new(child) });
+        let mut reports = Reports(Arc::clone(&shared));
+        match tokio::time::timeout(READY_TIMEOUT, reports.next()).await {
+            Ok(Ok(Report::Ready(Ok(())))) => Ok((Self(shared), reports)),
+            Ok(Ok(Report::Ready(Err(lack)))) => Err(SpawnError::NotReady(lack)),
+            Ok(Ok(_)) => Err(Death::from(Violation::NotReady).into()),
+            Ok(Err(death)) => Err(death.into()),
+            Err(_) => Err(SpawnError::Silent),
+        }
+    }
+
+    /// Starts a VM. `bundle` is the content, which can be mapped and will not change; `input` is read from its current
+    /// position to its end.
+    ///
+    /// # Errors
+    /// When the worker is gone.
+    pub(crate) fn start(&self, start: Start, bundle: OwnedFd, input: OwnedFd) -> Result<(), GoneError> {
+        // Known before the command is out: the first report may be quicker than this thread.
+        self.0.runs().begin(start.run, start.limits);
+        self.0.link.send(&Command::Start(start), vec![bundle, input]).map_err(|_| self.0.gone())
+    }
+
+    /// Ends a run as cancelled. It reports its end as any other run does.
+    ///
+    /// # Errors
+    /// When the worker is gone.
+    pub(crate) fn cancel(&self, run: RunId) -> Result<(), GoneError> {
+        self.0.link.send(&Command::Cancel(run), Vec::new()).map_err(|_| self.0.gone())
+    }
+
+    /// Kills the process now.
+    pub(crate) fn kill(&self) {
+        self.0.kill();
+    }
+}
+
+impl Shared {
+    fn runs(&self) -> std::sync::MutexGuard<'_, Runs> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn kill(&self) {
+        self.link.close();
+        if let Some(child) = self.child.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            // Fails only when the process is gone already.
+            let _ = child.start_kill();
+        }
+    }
+
+    fn gone(&self) -> GoneError {
+        self.kill();
+        GoneError
+    }
+}
+
+impl Reports {
+    /// The next report. After an error there is none: the worker is dead.
+    ///
+    /// # Errors
+    /// [`Death`].
+    pub(crate) async fn next(&mut self) -> Result<Report, Death> {
+        let shared = &*self.0;
+        match shared.link.receive::<Report>().await {
+            Ok(Some(report)) => {
+                let admitted = shared.runs().admit(report);
+                admitted.map_err(|violation| {
+                    shared.kill();
+                    violation.into()
+                })
+            }
+            Ok(None) => Err(self.ended().await),
+            Err(error) => {
+                shared.kill();
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn ended(&self) -> Death {
+        let child = self.0.child.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut child) = child else { return Death::Closed };
+        match tokio::time::timeout(EXIT_TIMEOUT, child.wait()).await {
+            Ok(Ok(status)) => Death::Ended(status),
+            _ => Death::Closed,
+        }
+    }
+}
+
+/// Most bytes of text from a worker that are kept: an outcome must fit a receipt.
+const TEXT_BYTES: usize = limits::RECEIPT_BYTES / 16;
+
+#[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,161 @@
+//! The node-side end of a VM's cable, and the only thing a VM can reach: it gives the job its arguments and input, and
+//! takes its output.
+
+mod datagram;
+mod feed;
+pub mod message;
+mod outbox;
+
+use crate::nic::{cable::Cable, ring::RingError};
+use denali_abi::job::{ARGUMENTS, UDP_HEADERS_BYTES};
+use denali_protocol::{
+    job::{Channel, FaultCause, Outcome},
+    limits,
+};
+use feed::Feed;
+use message::{Message, MessageError};
+use outbox::Outbox;
+use std::{fs::File, io};
+
+pub(crate) use datagram::{GATEWAY_IP, Link, VM_IP};
+pub(crate) use feed::bytes_left;
+
+/// Takes what a job puts out, in order.
+pub trait Sink: Send {
+    /// A piece of output, at most [`limits::OUTPUT_PIECE_BYTES`].
+    fn output(&mut self, channel: Channel, bytes: &[u8]);
+    /// Thousandths done.
+    fn progress(&mut self, permille: u16);
+}
+
+/// What the guest did on its cable that ends the VM.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GatewayError {
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    #[error(transparent)]
+    Message(#[from] MessageError),
+    #[error("more than {} output files", limits::FILES)]
+    Files,
+    #[error("more than {limit_bytes} bytes of output")]
+    OutputLimit { limit_bytes: u64 },
+    #[error("the input can't be read: {0}")]
+    Input(#[from] io::Error),
+}
+
+/// What ends the VM: a fault, whose instruction pointer only the VM knows, or an outcome.
+#[derive(Clone, Debug)]
+pub(crate) enum Verdict {
+    Fault(FaultCause),
+    Outcome(Outcome),
+}
+
+impl From<GatewayError> for Verdict {
+    fn from(error: GatewayError) -> Self {
+        match error {
+            GatewayError::Ring(e) => Self::Fault(FaultCause::Nic { detail: e.to_string() }),
+            GatewayError::Message(e) => Self::Fault(FaultCause::JobChannel { detail: e.to_string() }),
+            GatewayError::Files => Self::Fault(FaultCause::JobChannel { detail: error.to_string() }),
+            GatewayError::OutputLimit { limit_bytes } => Self::Outcome(Outcome::OutputLimit { limit_bytes }),
+            GatewayError::Input(_) => Self::Outcome(Outcome::Lost(error.to_string())),
+        }
+    }
+}
+
+/// The gateway of one VM.
+pub(crate) struct Gateway {
+    cable: Cable,
+    link: Link,
+    feed: Feed,
+    outbox: Outbox,
+    frame: Vec<u8>,
+}
+
+impl Gateway {
+    /// Puts the arguments, and as much of the input as there is room for, on the ring.
+    pub(crate) fn new(
+        cable: Cable,
+        link: Link,
+        arguments: &[String],
+        input: File,
+        output_limit: u64,
+        sink: Box<dyn Sink>,
+    ) -> Result<Self, GatewayError> {
+        let feed = Feed::new(input)?;
+        let mut gateway = Self { cable, link, feed, outbox: Outbox::new(output_limit, sink), frame: Vec::new() };
+        gateway.link.start_message(&mut gateway.frame, ARGUMENTS);
+        message::put_arguments(&mut gateway.frame, arguments);
+        gateway.link.finish(&mut gateway.frame);
+        gateway.cable.room()?;
+        gateway.cable.put(&gateway.frame);
+        gateway.fill()?;
+        gateway.cable.want_kick(true);
+        Ok(gateway)
+    }
+
+    /// Takes all that the guest sent and gives it what input there is. Says whether anything was taken.
+    pub(crate) fn pump(&mut self) -> Result<bool, GatewayError> {
+        self.cable.want_kick(false);
+        let mut taken = self.drain()?;
+        self.cable.want_kick(true);
+        // A frame sent before the guest saw that kicks are wanted again would wait for the next look.
+        taken |= self.drain()?;
+        self.outbox.flush();
+        self.fill()?;
+        Ok(taken)
+    }
+
+    /// A number that grows with each frame put on the guest's receive ring.
+    pub(crate) fn received(&self) -> u64 {
+        self.cable.received()
+    }
+
+    /// Whether more input can only come after the input's descriptor becomes readable.
+    pub(crate) fn waits_for_input(&self) -> bool {
+        self.feed.waits()
+    }
+
+    /// Passes on what the guest put out before it broke a rule.
+    pub(crate) fn flush(&mut self) {
+        self.outbox.flush();
+    }
+
+    /// At most one ring's worth of frames, so that a guest that sends without end can't hold its gateway.
+    fn drain(&mut self) -> Result<bool, GatewayError> {
+        let mut taken = 0u64;
+        while taken < denali_abi::ring::TRANSMIT_BYTES && self.cable.take(&mut self.frame)? {
+            taken += (self.frame.len() as u64).max(64);
+            let frame = std::mem::take(&mut self.frame);
+            self.receive(&frame)?;
+            self.frame = frame;
+        }
+        Ok(taken > 0)
+    }
+
+    fn receive(&mut self, frame: &[u8]) -> Result<(), GatewayError> {
+        // Frames to anyone else than the gateway's job port fall off the cable: nothing else is plugged in.
+        let Some(datagram) = self.link.datagram(frame) else { return Ok(()) };
+        match Message::parse(datagram)? {
+            Message::Output(bytes) => self.outbox.output(Channel::Output, bytes),
+            Message::Error(bytes) => self.outbox.output(Channel::Error, bytes),
+            Message::File { name, bytes } => self.outbox.file(name, bytes),
+            Message::Progress { permille } => {
+                self.outbox.progress(permille);
+                Ok(())
+            }
+        }
+    }
+
+    fn fill(&mut self) -> Result<(), GatewayError> {
+        loop {
+            let room = self.cable.room()?;
+            if room < UDP_HEADERS_BYTES + feed::MESSAGE_BYTES_MIN {
+                return Ok(());
+            }
+            if !self.feed.next(&self.link, &mut self.frame, room)? {
+                return Ok(());
+            }
+            self.cable.put(&self.frame);
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! A prepared image: what every VM of a bundle starts from, laid out once into a sealed memory file that all of them map
+//! copy-on-write.
+//!
+//! The file holds guest memory from [`IMAGE_BASE`] to the end of the modules, then the supervisor slot.
+
+use super::{
+    elf::{self, ElfError, Program},
+    layout::Tables,
+    paging::{self, Rights},
+    stubs,
+};
+use denali_abi::memory::{
+    CONTROL, IMAGE_BASE, MEMORY_BYTES_MIN, Module, PAGE_BYTES, REGISTERS, STACK_BOTTOM, STACK_TOP,
+};
+use denali_protocol::bundle::{Content, CpuModel};
+use rustix::fs::{MemfdFlags, SealFlags};
+use std::{fs::File, os::unix::fs::FileExt};
+
+/// What every VM of a bundle starts from.
+#[derive(Debug)]
+pub struct Image {
+    /// The sealed memory file.
+    pub(crate) file: File,
+    /// The CPU that the program asks for.
+    pub(crate) cpu: CpuModel,
+    /// Memory of a VM, in bytes.
+    pub(crate) memory_bytes: u64,
+    /// Address of the first instruction.
+    pub(crate) entry: u64,
+    /// End of image and modules: the rings and the heap follow.
+    pub(crate) end: u64,
+    /// Address of the module table.
+    pub(crate) modules: u64,
+    /// Number of modules.
+    pub(crate) module_count: u64,
+}
+
+/// Why no image could be prepared from a bundle.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// The program can't run in a Denali VM. The bundle is at fault.
+    #[error("the program is {0}")]
+    Elf(#[from] ElfError),
+    /// Program, files and rings leave no memory. The bundle is at fault.
+    #[error(
+        "program and files take {taken} of {memory_bytes} bytes of memory, and {needed} more are needed for rings and \
+         heap; ask for more memory"
+    )]
+    Memory {
+        /// Bytes up to the end of the modules.
+        taken: u64,
+        /// Bytes needed after that.
+        needed: u64,
+        /// Memory of the VM.
+        memory_bytes: u64,
+    },
+    /// The host has no room for the image.
+    #[error("the host could not hold the image: {0}")]
+    Host(#[from] std::io::Error),
+}
+
+/// Memory that must be left after the modules, for the smallest rings and a little heap.
+const ROOM_BYTES: u64 = 1 << 20;
+
+impl Image {
+    /// Prepares the image of `content` for VMs with `memory_bytes`.
+    ///
+    /// # Errors
+    /// [`ImageError`], by fault of the bundle or of the host.
+    pub fn prepare(content: &Content<'_>, memory_bytes: u64) -> Result<Self, ImageError> {
+        let program = elf::parse(content.program(), memory_bytes)?;
+        let modules = Modules::lay_out(content, program.end).filter(|m| m.end + ROOM_BYTES <= memory_bytes);
+        let modules = modules.ok_or(ImageError::Memory { taken: program.end, needed: ROOM_BYTES, memory_bytes })?;
+
+        let file = File::from(
+            rustix::fs::memfd_create("denali-image", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
+                .map_err(std::io::Error::from)?,
+        );
+        let tables = Tables::of(memory_bytes);
+        file.set_len(modules.end - IMAGE_BASE + tables.bytes())?;
+        for segment in &program.segments {
+            file.write_all_at(segment.data, segment.start - IMAGE_BASE)?;
+        }
+        modules.write(&file)?;
+        let mut slot = vec![0; tables.bytes() as usize];
+        stubs::write(&mut slot);
+        paging::write(&mut slot, memory_bytes, &ranges(&program, modules.end, memory_bytes));
+        file.write_all_at(&slot, modules.end - IMAGE_BASE)?;
+        rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL)
+            .map_err(std::io::Error::from)?;
+        Ok(Self {
+            file,
+            cpu: content.manifest().cpu,
+            memory_bytes,
+            entry: program.entry,
+            end: modules.end,
+            modules: modules.table,
+            module_count: modules.entries.len() as u64,
+        })
+    }
+
+    /// Place of the supervisor slot in the file.
+    pub(crate) fn supervisor_offset(&self) -> u64 {
+        self.end - IMAGE_BASE
+    }
+}
+
+fn ranges(program: &Program<'_>, modules_end: u64, memory_bytes: u64) -> Vec<(u64, u64, Rights)> {
+    let mut ranges = vec![
+        (REGISTERS, REGISTERS + PAGE_BYTES, Rights::Read),
+        (CONTROL, CONTROL + PAGE_BYTES, Rights::Write),
+        (STACK_BOTTOM, STACK_TOP, Rights::Write),
+        (program.end, modules_end, Rights::Read),
+        (modules_end, memory_bytes, Rights::Write),
+    ];
+    ranges.extend(program.segments.iter().map(|s| (s.pages.start, s.pages.end, s.rights)));
+    ranges
+}
+
+/// The bundle's files in guest memory: table, names, then each file's contents on pages of its own.
+struct Modules<'a> {
+    table: u64,
+    entries: Vec<(Module, &'a str, &'a [u8])>,
+    end: u64,
+}
+
+impl<'a> Modules<'a> {
+    /// Places all from `start`, a page boundary. `None` when addresses overflow.
+    fn lay_out(content: &'a Content<'a>, start: u64) -> Option<Self> {
+        let files: Vec<(&str, &[u8])> = content.files().collect();
+        let mut name = start.checked_add((files.len() * size_of::<Module>()) as u64)?;
+        let names_bytes: u64 = files.iter().map(|(name, _)| name.len() as u64).sum();
+        let mut data = name.checked_add(names_bytes)?.checked_next_multiple_of(PAGE_BYTES)?;
+        let mut entries = Vec::with_capacity(files.len());
+        for (file, bytes) in files {
+            let module = Module { name, name_bytes: file.len() as u64, data, data_bytes: bytes.len() as u64 };
+            name += module.name_bytes;
+            data = data.checked_add(module.data_bytes)?.checked_next_multiple_of(PAGE_BYTES)?;
+            entries.push((module, file, bytes));
+        }
+        Some(Self { table: start, entries, end: data })
+    }
+
+    fn write(&self, file: &File) -> std::io::Result<()> {
+        for (n, (module, name, data)) in self.entries.iter().enumerate() {
+            let words = [module.name, module.name_bytes, module.data, module.data_bytes];
+            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            file.write_all_at(&bytes, self.table - IMAGE_BASE + (n * size_of::<Module>()) as u64)?;
+            file.write_all_at(name.as_bytes(), module.name - IMAGE_BASE)?;
+            file.write_all_at(data, module.data - IMAGE_BASE)?;
+        }
+        Ok(())
+    }
+}
+
+const _: () = assert!(IMAGE_BASE + ROOM_BYTES < MEMORY_BYTES_MIN);

@@ -1,0 +1,101 @@
+//! Page tables: the identity map of a VM, in pages of 4 KiB, with each page's rights.
+//!
+//! Accessed and dirty bits are set from the start, so that the CPU never writes to a table that VMs share.
+
+use super::layout::{PD_SPAN, PDPT, PML4, PT_SPAN, STUBS, SUPERVISOR_PD, Tables, at};
+use denali_abi::{
+    instruction::{RIGHT_EXECUTE, RIGHT_READ, RIGHT_WRITE},
+    memory::PAGE_BYTES,
+};
+
+const PRESENT: u64 = 1 << 0;
+const WRITE: u64 = 1 << 1;
+const USER: u64 = 1 << 2;
+const ACCESSED_DIRTY: u64 = 1 << 5 | 1 << 6;
+const NO_EXECUTE: u64 = 1 << 63;
+
+/// What a guest may do with a page. Never write and execute together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rights {
+    /// Nothing: it is not mapped.
+    None,
+    /// Read.
+    Read,
+    /// Read and write.
+    Write,
+    /// Read and execute.
+    Execute,
+}
+
+/// The rights ask for writing and executing together, or for something unknown.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("rights {bits:#x}: write and execute exclude each other, and no others exist than read 1, write 2, execute 4")]
+pub struct RightsError {
+    bits: u64,
+}
+
+impl Rights {
+    /// The rights of the bits that PROTECT takes.
+    ///
+    /// # Errors
+    /// For write and execute together, and for unknown bits.
+    pub fn from_bits(bits: u64) -> Result<Self, RightsError> {
+        const WRITABLE: u64 = RIGHT_READ | RIGHT_WRITE;
+        const EXECUTABLE: u64 = RIGHT_READ | RIGHT_EXECUTE;
+        match bits {
+            0 => Ok(Self::None),
+            RIGHT_READ => Ok(Self::Read),
+            RIGHT_WRITE | WRITABLE => Ok(Self::Write),
+            RIGHT_EXECUTE | EXECUTABLE => Ok(Self::Execute),
+            _ => Err(RightsError { bits }),
+        }
+    }
+
+    /// The page table entry of the page at `address` with these rights.
+    pub(crate) fn entry(self, address: u64) -> u64 {
+        let base = address | PRESENT | USER | ACCESSED_DIRTY;
+        match self {
+            Self::None => 0,
+            Self::Read => base | NO_EXECUTE,
+            Self::Write => base | WRITE | NO_EXECUTE,
+            Self::Execute => base,
+        }
+    }
+}
+
+/// Writes all tables into `slot`, the bytes of a supervisor slot: the slot itself for CPL 0 alone, and guest memory
+/// unmapped but for `ranges` of (start, end, rights), all page-aligned and inside `memory_bytes`.
+pub(crate) fn write(slot: &mut [u8], memory_bytes: u64, ranges: &[(u64, u64, Rights)]) {
+    let tables = Tables::of(memory_bytes);
+    let mut put = |offset: u64, value: u64| {
+        slot[offset as usize..offset as usize + 8].copy_from_slice(&value.to_le_bytes());
+    };
+    // Rights are decided by the last level; a supervisor page stays one because its own entry lacks USER.
+    let table = |offset: u64| at(offset) | PRESENT | WRITE | USER | ACCESSED_DIRTY;
+
+    put(PML4, table(PDPT));
+    put(PDPT + at(0) / PD_SPAN * 8, table(SUPERVISOR_PD));
+    for n in 0..tables.supervisor_pts {
+        put(SUPERVISOR_PD + n * 8, table(Tables::supervisor_pt(n)));
+    }
+    for offset in (0..tables.bytes()).step_by(PAGE_BYTES as usize) {
+        let rights = if offset == STUBS { 0 } else { WRITE | NO_EXECUTE };
+        put(TABLE_OF_SLOT + offset / PAGE_BYTES * 8, at(offset) | PRESENT | ACCESSED_DIRTY | rights);
+    }
+    for n in 0..tables.guest_pds {
+        put(PDPT + n * 8, table(tables.guest_pd(n)));
+    }
+    for n in 0..tables.guest_pts {
+        put(tables.guest_pd(0) + n * 8, table(tables.guest_pt(n)));
+    }
+    for &(start, end, rights) in ranges {
+        for page in (start..end).step_by(PAGE_BYTES as usize) {
+            put(tables.guest_pte(page), rights.entry(page));
+        }
+    }
+}
+
+/// First page table of the slot: consecutive tables make one long table.
+const TABLE_OF_SLOT: u64 = super::layout::TABLES;
+
+const _: () = assert!(PD_SPAN / PT_SPAN == 512);

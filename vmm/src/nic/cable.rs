@@ -1,0 +1,84 @@
+//! The virtual cable: the VMM's end of both rings, with the registers through which the two sides tell each other how
+//! far they are.
+
+use super::ring::{Consumer, Producer, RingError};
+use crate::kvm::GuestMemory;
+use denali_abi::{
+    memory::{CONTROL, REGISTERS},
+    registers::{Control, VirtualRegisters},
+};
+use std::{
+    mem::offset_of,
+    sync::{Arc, atomic::Ordering},
+};
+use vm_memory::{Bytes, VolatileSlice};
+
+/// Where the rings lie in guest memory: the VMM's own choice, so always in range.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rings {
+    pub(crate) transmit: u64,
+    pub(crate) transmit_bytes: u64,
+    pub(crate) receive: u64,
+    pub(crate) receive_bytes: u64,
+}
+
+/// The VMM's end of one VM's cable.
+#[derive(Debug)]
+pub(crate) struct Cable {
+    memory: Arc<GuestMemory>,
+    rings: Rings,
+    transmit: Consumer,
+    receive: Producer,
+}
+
+impl Cable {
+    pub(crate) fn new(memory: Arc<GuestMemory>, rings: Rings) -> Self {
+        Self { memory, rings, transmit: Consumer::default(), receive: Producer::default() }
+    }
+
+    /// Takes the next frame that the guest sent. `false` when there is none.
+    pub(crate) fn take(&mut self, frame: &mut Vec<u8>) -> Result<bool, RingError> {
+        let head = self.load(CONTROL + offset_of!(Control, transmit_head) as u64);
+        let ring = ring(&self.memory, self.rings.transmit, self.rings.transmit_bytes);
+        let taken = self.transmit.take(&ring, head, frame)?;
+        self.store(REGISTERS + offset_of!(VirtualRegisters, transmit_tail) as u64, self.transmit.tail());
+        Ok(taken)
+    }
+
+    /// The longest frame that can be put now.
+    pub(crate) fn room(&mut self) -> Result<usize, RingError> {
+        let tail = self.load(CONTROL + offset_of!(Control, receive_tail) as u64);
+        self.receive.room(&ring(&self.memory, self.rings.receive, self.rings.receive_bytes), tail)
+    }
+
+    /// Puts a frame no longer than [`Cable::room`] said.
+    pub(crate) fn put(&mut self, frame: &[u8]) {
+        self.receive.put(&ring(&self.memory, self.rings.receive, self.rings.receive_bytes), frame);
+        self.store(REGISTERS + offset_of!(VirtualRegisters, receive_head) as u64, self.receive.head());
+    }
+
+    /// How far frames were put.
+    pub(crate) fn received(&self) -> u64 {
+        self.receive.head()
+    }
+
+    /// Tells the guest whether to KICK for new frames.
+    pub(crate) fn want_kick(&self, wanted: bool) {
+        let place = REGISTERS + offset_of!(VirtualRegisters, kick_wanted) as u64;
+        // Here and below: the address is a constant inside of every guest's memory, so the access can't fail.
+        let _ = self.memory.ram().store(u32::from(wanted), place as usize, Ordering::SeqCst);
+    }
+
+    fn load(&self, address: u64) -> u64 {
+        self.memory.ram().load(address as usize, Ordering::SeqCst).unwrap_or_default()
+    }
+
+    fn store(&self, address: u64, value: u64) {
+        let _ = self.memory.ram().store(value, address as usize, Ordering::SeqCst);
+    }
+}
+
+fn ring(memory: &GuestMemory, start: u64, bytes: u64) -> VolatileSlice<'_> {
+    let ring = memory.ram().subslice(start as usize, bytes as usize);
+    ring.unwrap_or_else(|_| unreachable!("the VMM placed the rings inside of guest memory"))
+}

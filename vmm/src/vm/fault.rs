@@ -1,0 +1,70 @@
+//! From a CPU exception to a fault report.
+
+use crate::{
+    kvm::{MachineError, Registers, VirtualMachine},
+    machine::{
+        layout::{EXCEPTION_STACK, EXCEPTION_STACK_TOP, at},
+        stubs::{SYSCALL_STUB, has_error_code},
+    },
+};
+use denali_abi::memory::{CONTROL, PAGE_BYTES, STACK_BOTTOM};
+use denali_protocol::job::{Access, Fault, FaultCause};
+
+const DIVIDE: u8 = 0;
+const INVALID_OPCODE: u8 = 6;
+const DOUBLE_FAULT: u8 = 8;
+const GENERAL_PROTECTION: u8 = 13;
+const PAGE_FAULT: u8 = 14;
+
+/// Page fault error code: the access was a write; an instruction fetch.
+const WRITE: u64 = 1 << 1;
+const FETCH: u64 = 1 << 4;
+
+/// Bytes of `syscall`.
+const SYSCALL_BYTES: u64 = 2;
+
+/// Reads what the CPU pushed for exception `vector`, whose stub just reported.
+pub(super) fn exception(machine: &VirtualMachine, registers: &Registers, vector: u8) -> Result<Fault, MachineError> {
+    // RSP lies in the exception stack: the CPU switched to it, and the stub pushes nothing.
+    let offset = registers.rsp.wrapping_sub(at(0));
+    let words = if has_error_code(vector) { 6 } else { 5 };
+    let frame = (EXCEPTION_STACK..=EXCEPTION_STACK_TOP - 8 * words)
+        .contains(&offset)
+        .then(|| machine.memory().read_supervisor::<5>(offset + 8 * (words - 5)).ok())
+        .flatten();
+    let Some([rip, _cs, _flags, rsp, _ss]) = frame else {
+        return Ok(Fault { cause: FaultCause::Shutdown, instruction_pointer: registers.rip });
+    };
+    let cause = match vector {
+        DIVIDE => FaultCause::Divide,
+        INVALID_OPCODE => FaultCause::InvalidInstruction,
+        DOUBLE_FAULT => FaultCause::Shutdown,
+        GENERAL_PROTECTION => FaultCause::Protection,
+        PAGE_FAULT if rip == at(SYSCALL_STUB) => return Ok(system_call(registers)),
+        PAGE_FAULT => {
+            let code = machine.memory().read_supervisor::<1>(offset).map_or(0, |[code]| code);
+            page_fault(machine.fault_address()?, code, rip, rsp)
+        }
+        vector => FaultCause::Exception { vector },
+    };
+    Ok(Fault { cause, instruction_pointer: rip })
+}
+
+/// A `syscall` instruction: RCX holds the address after it.
+pub(super) fn system_call(registers: &Registers) -> Fault {
+    Fault { cause: FaultCause::SystemCall, instruction_pointer: registers.rcx.wrapping_sub(SYSCALL_BYTES) }
+}
+
+fn page_fault(address: u64, code: u64, rip: u64, rsp: u64) -> FaultCause {
+    let guard = CONTROL + PAGE_BYTES..STACK_BOTTOM;
+    // A frame of locals can reach far below the stack pointer before the first touch, or above it after.
+    if guard.contains(&address) && (guard.contains(&rsp) || rsp.wrapping_sub(STACK_BOTTOM) < 16 * PAGE_BYTES) {
+        return FaultCause::StackOverflow { address };
+    }
+    let access = match code {
+        _ if code & FETCH != 0 || address == rip => Access::Execute,
+        _ if code & WRITE != 0 => Access::Write,
+        _ => Access::Read,
+    };
+    FaultCause::Page { address, access }
+}
