@@ -5,7 +5,7 @@ use core::{fmt, panic::PanicInfo};
 use denali_abi::instruction::STATUS_OUT_OF_MEMORY;
 
 /// The status of a program that panicked, as of Rust programs everywhere.
-const STATUS_PANIC: u64 = 101;
+pub(crate) const STATUS_PANIC: u64 = 101;
 
 /// The status of a library OS that does not know the VMM's version of the contract.
 const STATUS_INCOMPATIBLE: u64 = 125;

@@ -33,6 +33,8 @@ pub mod nic;
 pub mod random;
 pub mod stream;
 mod udp;
+#[cfg(not(test))]
+mod unwind;
 pub mod vreg;
 
 pub use embedded_io;

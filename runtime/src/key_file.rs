@@ -65,15 +65,20 @@ pub(crate) fn load(path: &Path) -> Result<KeyPair, KeyFileError> {
     seed.map(|seed| KeyPair::from_seed(&seed)).ok_or_else(|| KeyFileError::Format { path: path.to_owned() })
 }
 
+/// Makes a new key, for a command that keeps it to itself.
+pub(crate) fn generate() -> Result<KeyPair, KeyFileError> {
+    let mut seed = [0; 32];
+    SystemRandom::new().fill(&mut seed).map_err(|_| KeyFileError::Random)?;
+    Ok(KeyPair::from_seed(&seed))
+}
+
 /// Makes a new key and writes it to `path`, which must not exist. Missing directories are made, closed to others.
 pub(crate) fn create(path: &Path) -> Result<KeyPair, KeyFileError> {
     let failed = |source| KeyFileError::Io { path: path.to_owned(), source };
     if path.symlink_metadata().is_ok() {
         return Err(KeyFileError::Exists { path: path.to_owned() });
     }
-    let mut seed = [0; 32];
-    SystemRandom::new().fill(&mut seed).map_err(|_| KeyFileError::Random)?;
-    let key = KeyPair::from_seed(&seed);
+    let key = generate()?;
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

@@ -23,7 +23,7 @@ use std::{
 use tokio::process::Child;
 
 /// A worker that is not ready by then never will be.
-const READY_TIMEOUT: Duration = Duration::from_secs(10);
+const READY_TIMEOUT: Duration = Duration::from_millis(if cfg!(test) { 500 } else { 10_000 });
 
 /// How long a worker that closed its socket may take to be gone, so that its exit status can be told.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -41,7 +41,7 @@ pub(crate) enum SpawnError {
     #[error("the worker did not start: {0}")]
     Died(#[from] Death),
     /// The worker said nothing.
-    #[error("the worker was not ready within {} s", READY_TIMEOUT.as_secs())]
+    #[error("the worker was not ready within {} s", READY_TIMEOUT.as_millis() / 1000)]
     Silent,
 }
 

@@ -8,11 +8,13 @@
 //! | [`nic`] | the VMM's end of the NIC rings |
 //! | [`gateway`] | the one thing a VM can reach: the job channel |
 //! | `vm` | one VM from its first instruction to its end |
+//! | [`measure`] | VMs in the calling process, for benches |
 //! | [`worker`] | the process that holds the VMs of one tenant |
 
 pub mod gateway;
 pub mod kvm;
 pub mod machine;
+pub mod measure;
 pub mod nic;
 mod vm;
 pub mod worker;

@@ -1,5 +1,6 @@
 //! What to tell a person of a job that did not exit by itself.
 
+use crate::client::session::printable;
 use denali_protocol::job::{Clock, FaultCause, Outcome};
 
 /// Where the limits of a job come from, and so where to raise them.
@@ -11,13 +12,13 @@ pub(crate) enum Origin {
     Bundle,
 }
 
-/// Why the job ended, in one line; none if it exited by itself.
+/// Why the job ended, in one line; none if it exited by itself. Parts of it may be a guest's or a node's own words.
 pub(crate) fn reason(outcome: &Outcome) -> Option<String> {
     match outcome {
         Outcome::Exited(_) => None,
         // Their words are part of the text already.
-        Outcome::Fault(_) | Outcome::Cancelled | Outcome::Lost(_) => Some(outcome.to_string()),
-        _ => Some(format!("{}: {outcome}", outcome.word())),
+        Outcome::Fault(_) | Outcome::Cancelled | Outcome::Lost(_) => Some(printable(&outcome.to_string())),
+        _ => Some(printable(&format!("{}: {outcome}", outcome.word()))),
     }
 }
 

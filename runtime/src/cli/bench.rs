@@ -1,12 +1,25 @@
 //! `denali bench`: measures this machine.
 
+use super::{bench_job, bench_vm};
 use std::process::ExitCode;
 
 /// Measure how fast this machine runs VMs and jobs.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  denali bench job --json")]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
 
-pub(crate) fn execute(_args: &Args) -> anyhow::Result<ExitCode> {
-    super::failure::fail("not yet", "")
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    Vm(bench_vm::Args),
+    Job(bench_job::Args),
+}
+
+pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
+    match &args.what {
+        What::Vm(args) => bench_vm::execute(args),
+        What::Job(args) => bench_job::execute(args),
+    }
 }

@@ -1,6 +1,6 @@
 //! `denali submit --dry-run`: what would be sent, and whether the node would take it, as far as it tells.
 
-use super::{connect::Connected, failure::NO, print, program, submit::Submission, units};
+use super::{connect::Connected, failure::NO, print, program, submission::Submission, units};
 use crate::client::session::printable;
 use denali_protocol::{
     bundle::{Manifest, verify_signatures},

@@ -4,17 +4,24 @@
 mod advice;
 mod arguments;
 mod bench;
+mod bench_job;
+mod bench_vm;
 mod connect;
+mod demo;
+mod distribution;
 mod doctor;
 mod dry_run;
 mod facts;
 mod failure;
+mod host;
 mod inspect;
 mod keep;
 mod key;
 mod lines;
 mod logs;
+mod mosaic;
 mod node;
+mod node_process;
 mod outputs;
 mod pack;
 mod print;
@@ -27,6 +34,7 @@ mod runtime;
 mod samples;
 mod sign;
 mod statement;
+mod submission;
 mod submit;
 mod tree;
 mod units;
@@ -81,6 +89,7 @@ enum Command {
     Worker(worker::Args),
     Doctor(doctor::Args),
     Bench(bench::Args),
+    Demo(demo::Args),
 }
 
 impl Command {
@@ -103,6 +112,7 @@ impl Command {
             Self::Worker(args) => worker::execute(&args),
             Self::Doctor(args) => doctor::execute(&args),
             Self::Bench(args) => bench::execute(&args),
+            Self::Demo(args) => demo::execute(&args),
         }
     }
 }
@@ -123,11 +133,23 @@ pub(crate) fn main() -> ExitCode {
 
 /// Help and version go to standard output; wrong usage is an error of denali's own, since a job may exit with 2.
 fn usage(error: &clap::Error) -> ExitCode {
-    let _ = error.print();
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
-        _ => ExitCode::from(failure::DENALI),
+    if let ErrorKind::DisplayHelp | ErrorKind::DisplayVersion = error.kind() {
+        return match print::line(error.to_string().trim_end()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(closed) => ExitCode::from(failure::status(&closed)),
+        };
     }
+    // In the words of every other error.
+    let text = error.to_string().replacen("error: ", "denali: ", 1);
+    let mut text = text.replace("For more information, try '--help'.", "hint: --help tells more, with an example");
+    if error.kind() == ErrorKind::MissingRequiredArgument && text.contains("--node") {
+        text.push_str(
+            "hint: the environment variable DENALI_NODE can name the node instead of --node
+",
+        );
+    }
+    print::note(text.trim_end());
+    ExitCode::from(failure::DENALI)
 }
 
 #[cfg(test)]

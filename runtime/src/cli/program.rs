@@ -7,7 +7,7 @@ use super::{
 };
 use anyhow::Context;
 use denali_protocol::{
-    bundle::{self, Bundle, BundleSignature, CpuModel, Manifest, PackRequest},
+    bundle::{self, Bundle, BundleError, BundleSignature, ContentError, CpuModel, Manifest, PackRequest},
     digest::Digest,
     limits,
 };
@@ -75,8 +75,12 @@ impl Program {
 
     /// The bundle in the bytes of a bundle file.
     pub(crate) fn parse(file: &[u8]) -> anyhow::Result<Self> {
-        let bundle =
-            Bundle::parse(file).hint("FILE must be a bundle or an x86-64 ELF program; see: denali pack --help")?;
+        let bundle = match Bundle::parse(file) {
+            Err(error @ BundleError::Content(ContentError::NotABundle)) => {
+                Err(error).hint("give a bundle or, to run, submit or pack it, an ELF program for x86-64")?
+            }
+            parsed => parsed?,
+        };
         Self::from_content(bundle.content().bytes().to_vec(), bundle.signatures().to_vec())
     }
 

@@ -16,10 +16,14 @@ use crate::client::{
     check::Expectation,
     collect::{Finished, KEPT_BYTES, Kept},
     fetch::{FetchError, Fetched, fetch},
+    session::SessionError,
     watch::Watch,
 };
 use anyhow::Context;
-use denali_protocol::job::{Channel, JobId};
+use denali_protocol::{
+    job::{Channel, JobId},
+    wire::message::RefusalKind,
+};
 use std::{
     fs::File,
     io::{self, Read, Seek, Write},
@@ -80,6 +84,12 @@ async fn result(args: &Args, connected: &Connected) -> anyhow::Result<u8> {
     };
     match fetch(&connected.session, &expectation, index).await {
         Ok(fetched) => show(args, fetched, &keep),
+        // The one job of an array with another index.
+        Err(FetchError::Session(SessionError::Refused(refusal)))
+            if args.index.is_none() && refusal.kind == RefusalKind::NotFound =>
+        {
+            whole_array(args, connected, &expectation, &keep, 1).await
+        }
         Err(FetchError::Session(error)) => known(Err(error), job),
         Err(error) => Err(error.into()),
     }

@@ -7,13 +7,16 @@ use super::{
     failure::{self, Hint, fail},
     outputs::{self, OutputLine, Outputs},
     print,
-    program::{Needs, Program},
+    program::{Needs, Program, unix_now_s},
     runtime::{Interrupt, block_on},
     units, write,
 };
 use crate::worker::{Death, Reports, SpawnError, Worker};
 use anyhow::Context;
-use denali_protocol::job::{Channel, Limits, Outcome, OutputDigests, Usage, VmId};
+use denali_protocol::{
+    bundle::verify_signatures,
+    job::{Channel, Limits, Outcome, OutputDigests, Usage, VmId},
+};
 use denali_vmm::worker::message::{Report, RunId, Start};
 use rustix::fs::{MemfdFlags, SealFlags};
 use serde::Serialize;
@@ -23,6 +26,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
     process::ExitCode,
+    time::Duration,
 };
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
@@ -54,6 +58,9 @@ pub(crate) struct Args {
 /// The one run of the worker.
 const RUN: RunId = RunId(1);
 
+/// How long a cancelled run may take to end.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How the run went.
 struct Ended {
     outcome: Outcome,
@@ -76,6 +83,10 @@ pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
     let program = Program::read(&args.file, &args.needs)?;
     arguments::check(&args.arguments)?;
     let limits = limits(&program, args)?;
+    // It is run all the same: whose program to run on this machine is its user's own decision.
+    if let Err(error) = verify_signatures(&program.digest, &program.signatures, unix_now_s()) {
+        print::note(format!("denali: warning: nodes would refuse this bundle: {error}"));
+    }
     let ended = block_on(run(args, &program, limits))?;
     if let Some(path) = &args.report {
         let report = ReportFile {
@@ -127,7 +138,7 @@ async fn run(args: &Args, program: &Program, limits: Limits) -> anyhow::Result<E
     let bundle = sealed(&program.content).context("cannot put the bundle into memory")?;
     worker.start(start, bundle, input)?;
 
-    let mut watched = Box::pin(watch(reports, Outputs::new(args.output_dir.clone())));
+    let mut watched = Box::pin(watch(&worker, reports, Outputs::new(args.output_dir.clone())));
     tokio::select! {
         ended = &mut watched => return Ok(ended??),
         () = interrupt.next() => {}
@@ -163,18 +174,20 @@ pub(crate) fn sealed(content: &[u8]) -> io::Result<OwnedFd> {
 }
 
 /// Passes on the job's output until it ends. The outer error is denali's, the inner one the worker's death.
-async fn watch(mut reports: Reports, mut outputs: Outputs) -> anyhow::Result<Result<Ended, Death>> {
-    let (mut stdout, mut stderr) = (tokio::io::stdout(), tokio::io::stderr());
+async fn watch(worker: &Worker, mut reports: Reports, mut outputs: Outputs) -> anyhow::Result<Result<Ended, Death>> {
+    let mut terminal = Terminal { stdout: tokio::io::stdout(), stderr: tokio::io::stderr() };
     let mut vm = None;
     loop {
         match reports.next().await {
             Ok(Report::Started { vm: started, .. }) => vm = Some(started),
             Ok(Report::Output { channel, bytes, .. }) => {
-                outputs.add(&channel, &bytes)?;
-                match channel {
-                    Channel::Output => put(&mut stdout, &bytes).await?,
-                    Channel::Error => put(&mut stderr, &bytes).await?,
-                    Channel::File(_) => {}
+                let put = match outputs.add(&channel, &bytes) {
+                    Ok(()) => terminal.put(&channel, &bytes).await,
+                    failed => failed,
+                };
+                if let Err(error) = put {
+                    end(worker, reports).await;
+                    return Err(error);
                 }
             }
             Ok(Report::Ended { outcome, usage, .. }) => {
@@ -182,6 +195,30 @@ async fn watch(mut reports: Reports, mut outputs: Outputs) -> anyhow::Result<Res
             }
             Ok(Report::Ready(_) | Report::Progress { .. }) => {}
             Err(death) => return Ok(Err(death)),
+        }
+    }
+}
+
+/// Ends a run whose output nobody takes any more, so that the worker ends in order and has nothing to complain about.
+async fn end(worker: &Worker, mut reports: Reports) {
+    let _ = worker.cancel(RUN);
+    let drained = async { while !matches!(reports.next().await, Ok(Report::Ended { .. }) | Err(_)) {} };
+    let _ = tokio::time::timeout(END_TIMEOUT, drained).await;
+}
+
+/// The streams of this process.
+struct Terminal {
+    stdout: tokio::io::Stdout,
+    stderr: tokio::io::Stderr,
+}
+
+impl Terminal {
+    /// Writes a piece of the job's output to where it belongs.
+    async fn put(&mut self, channel: &Channel, bytes: &[u8]) -> anyhow::Result<()> {
+        match channel {
+            Channel::Output => put(&mut self.stdout, bytes).await,
+            Channel::Error => put(&mut self.stderr, bytes).await,
+            Channel::File(_) => Ok(()),
         }
     }
 }

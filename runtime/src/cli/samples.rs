@@ -60,5 +60,5 @@ pub(crate) fn named(name: &str) -> anyhow::Result<Vec<u8>> {
 
 /// Names and images of all samples.
 fn all() -> impl Iterator<Item = (&'static str, &'static [u8])> {
-    std::iter::empty()
+    denali_samples::ALL.iter().map(|sample| (sample.name, sample.elf))
 }

@@ -9,22 +9,20 @@ use super::{
     print,
     program::{Needs, Program},
     runtime::{Interrupt, block_on},
+    submission::Submission,
     units,
     wait::{Show, Waiter},
 };
 use crate::client::{
-    check::Expectation,
     session::{Events, Session, SessionError},
     watch::Watch,
 };
 use anyhow::Context;
 use denali_protocol::{
-    digest::Digest,
     job::{Indices, IndicesError, JobId, ParseJobIdError},
     limits,
-    wire::message::Submit,
+    wire::message::RefusalKind,
 };
-use ring::rand::{SecureRandom, SystemRandom};
 use std::{
     fs::File,
     io::{self, Read},
@@ -93,16 +91,6 @@ pub(crate) fn job_id(text: &str) -> Result<JobId, String> {
     text.parse().map_err(|error: ParseJobIdError| error.to_string())
 }
 
-/// What is to be sent.
-pub(crate) struct Submission {
-    /// The program.
-    pub(crate) program: Program,
-    /// The request.
-    pub(crate) request: Submit,
-    /// The input.
-    pub(crate) input: Vec<u8>,
-}
-
 impl Args {
     fn waits(&self) -> bool {
         self.wait || self.follow || self.json || self.receipts.is_some() || self.output_dir.is_some()
@@ -121,22 +109,8 @@ impl Args {
         let program = Program::read(&self.file, &Needs::default())?;
         arguments::check(&self.arguments)?;
         let input = self.input.as_deref().map(read_input).transpose()?.unwrap_or_default();
-        let job = match &self.id {
-            Some(id) => id.clone(),
-            None => new_id(&program.manifest.name)?,
-        };
-        let request = Submit {
-            job,
-            bundle: program.digest,
-            bundle_bytes: program.content.len() as u64,
-            signatures: program.signatures.clone(),
-            arguments: self.arguments.clone(),
-            indices: self.array.unwrap_or(Indices::SINGLE),
-            input_bytes: input.len() as u64,
-            input: Digest::of(&input),
-            attach: self.waits(),
-        };
-        Ok(Submission { program, request, input })
+        let indices = self.array.unwrap_or(Indices::SINGLE);
+        Submission::new(program, self.id.clone(), self.arguments.clone(), indices, input, self.waits())
     }
 }
 
@@ -208,7 +182,6 @@ async fn send(submission: &Submission, connected: &Connected) -> anyhow::Result<
 }
 
 fn refused<T>(error: SessionError) -> anyhow::Result<T> {
-    use denali_protocol::wire::message::RefusalKind;
     let hint = match &error {
         SessionError::Refused(refusal) => match refusal.kind {
             RefusalKind::Denied => {
@@ -231,11 +204,7 @@ async fn wait(
     deadline: Option<Instant>,
 ) -> anyhow::Result<u8> {
     let request = &submission.request;
-    let expectation = Expectation {
-        arguments: Some(request.arguments.clone()),
-        input: Some(request.input),
-        ..connected.expectation(request.job.clone(), Some(request.bundle))
-    };
+    let expectation = submission.expectation(connected.target.node, connected.key.public());
     let keep = Keep { receipts: args.receipts.clone(), outputs: args.output_dir.clone() };
     let waiter = Waiter::new(args.show(), args.array.is_some(), request.indices.count(), &keep, &expectation);
     let indices = Some(request.indices);
@@ -285,32 +254,4 @@ fn read_input(path: &Path) -> anyhow::Result<Vec<u8>> {
         return fail(message, "split it over the jobs of several submissions");
     }
     Ok(input)
-}
-
-/// A new name: the bundle's, as far as a job's name may be like it, and 64 random bits.
-pub(crate) fn new_id(bundle: &str) -> anyhow::Result<JobId> {
-    let mut random = [0; 8];
-    SystemRandom::new().fill(&mut random).map_err(|_| anyhow::anyhow!("the system gave no random bytes"))?;
-    let name: String = bundle
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
-        .skip_while(|c| *c == '-')
-        .take(40)
-        .collect();
-    let name = if name.is_empty() { "job" } else { name.trim_end_matches('-') };
-    Ok(format!("{name}-{}", data_encoding::HEXLOWER.encode(&random)).parse()?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn any_bundle_name_gives_a_job_name() {
-        for name in ["hello", "", "../..", "ümlaut", &"x".repeat(255), "hostile/spin"] {
-            let id = new_id(name).unwrap();
-            assert_ne!(id, new_id(name).unwrap());
-        }
-        assert!(new_id("hostile/spin").unwrap().as_str().starts_with("hostile-spin-"));
-    }
 }

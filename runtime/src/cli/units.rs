@@ -27,10 +27,18 @@ pub(crate) fn show_bytes(bytes: u64) -> String {
     bytesize::ByteSize::b(bytes).display().iec().to_string()
 }
 
-/// Microseconds for people: exact below a second, milliseconds above.
+/// Microseconds for people, to three digits or so: `679 us`, `1.68 ms`, `2.5 s`, `1h 30m`.
 pub(crate) fn show_micros(us: u64) -> String {
-    let duration = if us < 1_000_000 { Duration::from_micros(us) } else { Duration::from_millis(us / 1000) };
-    humantime::format_duration(duration).to_string()
+    let scaled = |unit_us: u64| {
+        let text = format!("{:.2}", us as f64 / unit_us as f64);
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    };
+    match us {
+        0..1_000 => format!("{us} us"),
+        1_000..1_000_000 => format!("{} ms", scaled(1_000)),
+        1_000_000..60_000_000 => format!("{} s", scaled(1_000_000)),
+        _ => humantime::format_duration(Duration::from_secs(us / 1_000_000)).to_string(),
+    }
 }
 
 /// A time since 1970 in milliseconds, as RFC 3339 in UTC.
@@ -72,6 +80,20 @@ mod tests {
     fn any_time_can_be_shown() {
         assert_eq!(show_time(0), "1970-01-01T00:00:00Z");
         assert_eq!(show_time(u64::MAX), format!("{} ms after 1970", u64::MAX));
-        assert_eq!(show_micros(1_500_000), "1s 500ms");
+    }
+
+    #[test]
+    fn times_are_shown_to_a_few_digits() {
+        for (us, text) in [
+            (0, "0 us"),
+            (999, "999 us"),
+            (1_684, "1.68 ms"),
+            (200_000, "200 ms"),
+            (10_000_000, "10 s"),
+            (2_500_000, "2.5 s"),
+            (5_400_000_000, "1h 30m"),
+        ] {
+            assert_eq!(show_micros(us), text);
+        }
     }
 }

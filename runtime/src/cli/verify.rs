@@ -1,6 +1,7 @@
 //! `denali verify`: checks receipts, and says what a node states.
 
 use super::{failure, key, print, statement::StatementLine, units};
+use crate::client::session::printable;
 use anyhow::Context;
 use data_encoding::BASE64;
 use denali_protocol::{
@@ -129,7 +130,7 @@ fn show(path: &Path, verdict: Result<Statement, Doubt>, compared: bool) -> anyho
         ("arguments", statement.arguments.to_string()),
         ("input", statement.input.to_string()),
         ("vm", vm),
-        ("outcome", statement.outcome.to_string()),
+        ("outcome", printable(&statement.outcome.to_string())),
         ("cpu time", units::show_micros(usage.cpu_us)),
         ("wall time", units::show_micros(usage.wall_us)),
         ("memory", units::show_bytes(usage.memory_peak_kib.saturating_mul(1024))),

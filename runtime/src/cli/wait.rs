@@ -14,7 +14,8 @@ use super::{
 use crate::client::{
     check::Expectation,
     collect::{Finished, Seen},
-    fetch::fetch,
+    fetch::{FetchError, fetch},
+    session::{Session, printable},
     watch::{Step, Watch},
 };
 use denali_protocol::job::Outcome;
@@ -72,7 +73,7 @@ impl<'a> Waiter<'a> {
                 Step::Seen(Seen::Done) => break,
                 Step::Seen(Seen::Ended(finished)) => {
                     self.ended(&finished)?;
-                    self.fetch(watch, &finished).await?;
+                    self.fetch(watch, connected, &finished).await?;
                 }
                 Step::Seen(seen) => self.seen(seen)?,
             }
@@ -96,7 +97,7 @@ impl<'a> Waiter<'a> {
                 }
                 self.lines.put(index, &channel, &bytes)?;
             }
-            Seen::Progress { permille, .. } if !self.array => {
+            Seen::Progress { permille } if !self.array => {
                 self.bar.set_length(1000);
                 self.bar.set_position(permille.into());
             }
@@ -127,7 +128,7 @@ impl<'a> Waiter<'a> {
         if self.show == Show::Summary && !self.array {
             let usage = &result.usage;
             let (cpu, wall) = (units::show_micros(usage.cpu_us), units::show_micros(usage.wall_us));
-            let outcome = &result.outcome;
+            let outcome = printable(&result.outcome.to_string());
             self.bar.suspend(|| print::line(format!("{job}: {outcome} (CPU time {cpu}, wall time {wall})")))?;
         }
         Ok(())
@@ -147,12 +148,21 @@ impl<'a> Waiter<'a> {
     }
 
     /// Fetches the outputs of a job that has some, where they are to be kept.
-    async fn fetch(&self, watch: &Watch<'_>, finished: &Finished) -> anyhow::Result<()> {
+    async fn fetch(&self, watch: &Watch<'_>, connected: &Connected, finished: &Finished) -> anyhow::Result<()> {
         let Some(directory) = &self.keep.outputs else { return Ok(()) };
         if finished.result.outputs.0.iter().all(|output| output.bytes == 0 && !is_file(&output.channel)) {
             return Ok(());
         }
-        let mut fetched = fetch(watch.session(), self.expectation, finished.result.index).await?;
+        let index = finished.result.index;
+        let mut fetched = match fetch(watch.session(), self.expectation, index).await {
+            Err(FetchError::Session(why)) if why.is_transient() => {
+                // The watch finds out by itself; here one new connection is enough, or the command fails.
+                self.note(format!("denali: {why}; trying again"));
+                let session = Session::open(&connected.target, &connected.key).await?;
+                fetch(&session, self.expectation, index).await?
+            }
+            fetched => fetched?,
+        };
         if self.array { keep::all(directory, &mut fetched) } else { keep::files(directory, &mut fetched) }
     }
 

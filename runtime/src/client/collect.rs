@@ -44,8 +44,6 @@ pub(crate) enum Seen {
     },
     /// How far the job is, in thousandths.
     Progress {
-        /// The index.
-        index: u32,
         /// Thousandths done.
         permille: u16,
     },
@@ -139,7 +137,7 @@ impl Collector {
             Event::Started { .. } => Ok(self.started(index)),
             Event::Output { channel, bytes, .. } => self.output(index, channel, &bytes),
             Event::Progress { permille, .. } if permille > 1000 => Err(Lie::Progress(permille)),
-            Event::Progress { permille, .. } => Ok(Some(Seen::Progress { index, permille })),
+            Event::Progress { permille, .. } => Ok(Some(Seen::Progress { permille })),
             Event::Ended(result) => self.end(result).map(Some),
             Event::Done => Ok(None),
         }

@@ -15,7 +15,7 @@ pub(crate) use writer::{Applied, Expired, Op};
 
 use denali_protocol::wire::message::{Refusal, RefusalKind};
 use files::Files;
-use redb::{Database, TableDefinition};
+use redb::{Database, ReadableTable, TableDefinition};
 use std::{
     io,
     path::{Path, PathBuf},

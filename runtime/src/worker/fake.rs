@@ -1,1 +1,174 @@
-//! A worker in the test process.
+//! A worker in the test process: a thread at the other end of the socket, which does what a job's first argument says.
+//! Honest jobs: `echo` (input to output), `exit N`, `print BYTES`, `files`, `hang`, `sleep MS`. The others break a rule
+//! each.
+
+use super::{Reports, SpawnError, Worker};
+use denali_protocol::{
+    job::{Channel, Outcome, Usage, VmId},
+    wire::frame,
+};
+use denali_vmm::worker::message::{Command, Report, RunId, Start};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+use std::{
+    fs::File,
+    io::{IoSliceMut, Read, Write},
+    mem::MaybeUninit,
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    pin::Pin,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+/// A worker of the test process, ready.
+pub(crate) fn launch() -> Pin<Box<dyn Future<Output = Result<(Worker, Reports), SpawnError>> + Send>> {
+    Box::pin(async {
+        let (ours, theirs) = UnixStream::pair()?;
+        std::thread::spawn(move || serve(theirs));
+        Worker::adopt(ours, None).await
+    })
+}
+
+/// Serves a socket as an honest worker would, apart from jobs that ask for worse.
+fn serve(socket: UnixStream) {
+    let mut worker = Fake { socket, received: Vec::new(), descriptors: Vec::new(), hanging: Vec::new() };
+    worker.say(&Report::Ready(Ok(())));
+    while let Some(command) = worker.command() {
+        match command {
+            Command::Start(start) => {
+                let input = worker.descriptors.split_off(1).remove(0);
+                worker.descriptors.clear();
+                if worker.run(&start, File::from(input)).is_none() {
+                    return;
+                }
+            }
+            Command::Cancel(run) => {
+                if worker.hanging.contains(&run) {
+                    worker.hanging.retain(|hanging| *hanging != run);
+                    worker.end(run, Outcome::Cancelled);
+                }
+            }
+        }
+    }
+}
+
+struct Fake {
+    socket: UnixStream,
+    received: Vec<u8>,
+    descriptors: Vec<OwnedFd>,
+    hanging: Vec<RunId>,
+}
+
+impl Fake {
+    fn say(&mut self, report: &Report) {
+        let _ = self.socket.write_all(&frame::encode(report).unwrap());
+    }
+
+    fn print(&mut self, run: RunId, channel: Channel, bytes: &[u8]) {
+        self.say(&Report::Output { run, channel, bytes: bytes.to_vec() });
+    }
+
+    fn end(&mut self, run: RunId, outcome: Outcome) {
+        self.say(&Report::Ended { run, outcome, usage: Usage { cpu_us: 7, ..Usage::default() } });
+    }
+
+    fn command(&mut self) -> Option<Command> {
+        loop {
+            if let Some((header, rest)) = self.received.split_first_chunk() {
+                let length = frame::body_length(*header).unwrap();
+                if let Some(body) = rest.get(..length) {
+                    let command = frame::decode(body).unwrap();
+                    self.received.drain(..frame::HEADER_BYTES + length);
+                    return Some(command);
+                }
+            }
+            let mut bytes = [0; 4096];
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+            let mut control = RecvAncillaryBuffer::new(&mut space);
+            // One frame at a time, so that descriptors stay with theirs.
+            let want = match self.received.split_first_chunk() {
+                Some((header, rest)) => frame::body_length(*header).unwrap() - rest.len(),
+                None => frame::HEADER_BYTES - self.received.len(),
+            };
+            let want = want.min(bytes.len());
+            let slices = &mut [IoSliceMut::new(&mut bytes[..want])];
+            let got = rustix::net::recvmsg(&self.socket, slices, &mut control, RecvFlags::empty()).ok()?;
+            for message in control.drain() {
+                if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+                    self.descriptors.extend(descriptors);
+                }
+            }
+            if got.bytes == 0 {
+                return None;
+            }
+            self.received.extend_from_slice(&bytes[..got.bytes]);
+        }
+    }
+
+    /// Nothing when the worker is to die.
+    fn run(&mut self, start: &Start, mut input: File) -> Option<()> {
+        static VM: AtomicU64 = AtomicU64::new(1);
+        let run = start.run;
+        let started = Report::Started { run, vm: VmId(VM.fetch_add(1, Ordering::Relaxed)) };
+        let word = start.arguments.first().map_or("", String::as_str);
+        let number = start.arguments.get(1).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+        if word == "unstartable" {
+            self.end(run, Outcome::Unstartable("no such image".to_owned()));
+            return Some(());
+        }
+        self.say(&started);
+        let mut status = 0;
+        match word {
+            "echo" => {
+                let mut bytes = Vec::new();
+                input.read_to_end(&mut bytes).unwrap();
+                bytes.chunks(60_000).for_each(|piece| self.print(run, Channel::Output, piece));
+                self.print(run, Channel::Error, start.arguments.join(" ").as_bytes());
+            }
+            "exit" => status = number as u8,
+            "print" => {
+                let piece = vec![b'x'; 50_000];
+                let mut left = number as usize;
+                while left > 0 {
+                    self.print(run, Channel::Output, &piece[..left.min(piece.len())]);
+                    left -= left.min(piece.len());
+                }
+            }
+            "files" => {
+                self.print(run, Channel::File("b/c".to_owned()), b"two");
+                self.print(run, Channel::File("a".to_owned()), b"one");
+                self.print(run, Channel::File("empty".to_owned()), b"");
+                self.print(run, Channel::Output, b"out");
+            }
+            "sleep" => std::thread::sleep(Duration::from_millis(number)),
+            "hang" => {
+                self.print(run, Channel::Output, b"hanging");
+                self.hanging.push(run);
+                return Some(());
+            }
+            "die" => return None,
+            "die-once" => {
+                static DEAD: AtomicU64 = AtomicU64::new(0);
+                self.print(run, Channel::Output, b"first try");
+                if DEAD.fetch_add(1, Ordering::Relaxed) == 0 {
+                    return None;
+                }
+            }
+            "start-twice" => self.say(&started),
+            "unknown-run" => self.end(RunId(u64::MAX), Outcome::Exited(0)),
+            "empty-piece" => self.print(run, Channel::Output, b""),
+            "bad-name" => self.print(run, Channel::File("../x".to_owned()), b"x"),
+            "progress" => self.say(&Report::Progress { run, permille: 1001 }),
+            "garbage" => drop(self.socket.write_all(&[9, 0, 0, 0, 255, 255, 255, 255, 0, 0, 0, 0, 0])),
+            "long-frame" => drop(self.socket.write_all(&[255, 255, 255, 255])),
+            "talk-after-end" => {
+                self.end(run, Outcome::Exited(0));
+                self.print(run, Channel::Output, b"and another thing");
+                return Some(());
+            }
+            "ready-again" => self.say(&Report::Ready(Ok(()))),
+            _ => status = 99,
+        }
+        self.end(run, Outcome::Exited(status));
+        Some(())
+    }
+}

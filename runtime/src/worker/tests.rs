@@ -1,1 +1,116 @@
-//! Workers that misbehave.
+//! Workers that misbehave: each is found out, named and given up; none hangs or grows this process.
+
+use super::{fake, *};
+use denali_protocol::{
+    digest::Digest,
+    job::{Channel, Limits, Outcome, VmId},
+    wire::frame,
+};
+use std::{fs::File, io::Write, os::unix::net::UnixStream};
+
+const LIMITS: Limits =
+    Limits { memory_bytes: 1 << 24, cpu_time_us: 1_000_000, wall_time_us: 1_000_000, output_bytes: 1_000_000 };
+
+fn start(run: u64, words: &str) -> Start {
+    let arguments = words.split(' ').map(str::to_owned).collect();
+    Start { run: RunId(run), bundle: Digest([0; 32]), arguments, limits: LIMITS }
+}
+
+fn nothing() -> OwnedFd {
+    File::open("/dev/null").unwrap().into()
+}
+
+async fn until_end(reports: &mut Reports) -> Result<(Vec<u8>, Outcome), Death> {
+    let mut output = Vec::new();
+    loop {
+        match reports.next().await? {
+            Report::Output { channel: Channel::Output, bytes, .. } => output.extend(bytes),
+            Report::Ended { outcome, .. } => return Ok((output, outcome)),
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_honest_run_comes_to_its_end() {
+    let (worker, mut reports) = fake::launch().await.unwrap();
+    let mut input = tempfile::tempfile().unwrap();
+    input.write_all(&[5; 100_000]).unwrap();
+    std::io::Seek::rewind(&mut input).unwrap();
+    worker.start(start(1, "echo"), nothing(), input.into()).unwrap();
+    assert_eq!(until_end(&mut reports).await.unwrap(), (vec![5; 100_000], Outcome::Exited(0)));
+    worker.start(start(2, "hang"), nothing(), nothing()).unwrap();
+    worker.cancel(RunId(2)).unwrap();
+    assert_eq!(until_end(&mut reports).await.unwrap(), (b"hanging".to_vec(), Outcome::Cancelled));
+}
+
+#[tokio::test]
+async fn each_broken_rule_is_found() {
+    for words in [
+        "start-twice",
+        "unknown-run",
+        "empty-piece",
+        "bad-name",
+        "progress",
+        "garbage",
+        "long-frame",
+        "talk-after-end",
+        "ready-again",
+        "print 1000001",
+        "die",
+    ] {
+        let (worker, mut reports) = fake::launch().await.unwrap();
+        worker.start(start(1, words), nothing(), nothing()).unwrap();
+        let death = loop {
+            if let Err(death) = until_end(&mut reports).await {
+                break death;
+            }
+        };
+        let expected = match words {
+            "die" => matches!(death, Death::Closed),
+            "garbage" | "long-frame" => matches!(death, Death::Link(LinkError::Frame(_))),
+            _ => matches!(death, Death::Violation(_)),
+        };
+        assert!(expected, "{words}: {death}");
+    }
+}
+
+#[tokio::test]
+async fn a_worker_must_be_ready_first() {
+    for (report, lacks) in [
+        (Report::Ready(Err("no /dev/kvm".to_owned())), "no /dev/kvm"),
+        (Report::Started { run: RunId(1), vm: VmId(1) }, "ready"),
+    ] {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(&frame::encode(&report).unwrap()).unwrap();
+        let error = Worker::adopt(ours, None).await.unwrap_err();
+        assert!(error.to_string().contains(lacks), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_says_nothing_is_given_up() {
+    let (ours, _theirs) = UnixStream::pair().unwrap();
+    assert!(matches!(Worker::adopt(ours, None).await, Err(SpawnError::Silent)));
+}
+
+#[tokio::test]
+async fn a_worker_that_does_not_read_cannot_make_this_process_grow() {
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    theirs.write_all(&frame::encode(&Report::Ready(Ok(()))).unwrap()).unwrap();
+    let (worker, mut reports) = Worker::adopt(ours, None).await.unwrap();
+    let sent = (0..1_000_000).take_while(|run| worker.cancel(RunId(*run)).is_ok()).count();
+    assert!((1_000..100_000).contains(&sent), "{sent}");
+    assert!(reports.next().await.is_err());
+}
+
+#[test]
+fn texts_from_a_worker_are_clipped_and_printable() {
+    let mut runs = Runs::default();
+    runs.admit(Report::Ready(Ok(()))).unwrap();
+    runs.begin(RunId(1), LIMITS);
+    let outcome = Outcome::Unstartable("\u{1b}[2Jé".repeat(100_000));
+    let report = runs.admit(Report::Ended { run: RunId(1), outcome, usage: Default::default() }).unwrap();
+    let Report::Ended { outcome: Outcome::Unstartable(text), .. } = report else { panic!("{report:?}") };
+    assert!(text.len() <= TEXT_BYTES && !text.chars().any(char::is_control));
+}

@@ -33,8 +33,9 @@ enum Next {
 }
 
 impl Vm {
-    /// Runs the VM to its end, destroys it, and says how it ended and what it used.
-    pub(crate) fn run(mut self) -> (Outcome, Usage) {
+    /// Runs the VM to its end, and says how it ended and what it used. It can't be run again; dropping it destroys it,
+    /// which on a busy host waits some milliseconds for the kernel.
+    pub(crate) fn run(&mut self) -> (Outcome, Usage) {
         let course = Course::begin();
         let start_us = self.begun.elapsed().as_micros() as u64;
         {
@@ -63,7 +64,7 @@ impl Vm {
     }
 
     /// Takes what the guest still had in its ring, and closes the door.
-    fn end(mut self, outcome: Outcome, course: Course, start_us: u64, memory_peak_kib: u64) -> (Outcome, Usage) {
+    fn end(&mut self, outcome: Outcome, course: Course, start_us: u64, memory_peak_kib: u64) -> (Outcome, Usage) {
         let (cpu, wall) = (course.cpu(), course.wall());
         let mut inside = self.door.lock();
         let late = inside.gateway.pump().err();

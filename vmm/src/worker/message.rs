@@ -56,6 +56,7 @@ pub enum Report {
         /// Where it belongs.
         channel: Channel,
         /// The bytes.
+        #[serde(with = "denali_protocol::codec::bytes")]
         bytes: Vec<u8>,
     },
     /// How far the job is.
@@ -65,7 +66,7 @@ pub enum Report {
         /// Thousandths done.
         permille: u16,
     },
-    /// The run is over and its VM destroyed.
+    /// The run is over: its VM will not run again, and is destroyed.
     Ended {
         /// The run.
         run: RunId,

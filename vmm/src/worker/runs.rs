@@ -113,7 +113,7 @@ impl Shared {
     }
 
     fn run(&self, start: &Start, bundle: File, input: File) {
-        let vm = match self.build(start, bundle, input) {
+        let mut vm = match self.build(start, bundle, input) {
             Ok(vm) => vm,
             Err(outcome) => return self.ended(start.run, outcome, Usage::default()),
         };
@@ -133,6 +133,7 @@ impl Shared {
         let _ = self.reporter.send(&Report::Started { run: start.run, vm: vm.id() });
         self.attendant.add(vm.door());
         let (outcome, usage) = vm.run();
+        // Reported before the VM is destroyed: that takes longer than a small job, and nothing depends on it.
         self.ended(start.run, outcome, usage);
     }
 

@@ -8,7 +8,7 @@ use crate::node::{
 };
 use denali_protocol::{
     job::{Outcome, OutputDigests, Usage},
-    receipt::{Receipt, StartPath, Statement, arguments_digest, output_digest},
+    receipt::{Receipt, StartPath, Statement, arguments_digest},
     wire::message::JobResult,
 };
 use std::sync::{Arc, atomic::Ordering};
@@ -95,7 +95,7 @@ impl Engine {
     /// fill the memory with results.
     pub(crate) async fn end_unstarted(self: &Arc<Self>, job: &Arc<LiveJob>, indices: Vec<u32>) {
         for some in indices.chunks(256) {
-            let (done, wait) = tokio::sync::oneshot::channel();
+            let (done, wait) = tokio::sync::oneshot::channel::<()>();
             let mut done = Some(done);
             for (at, index) in some.iter().enumerate() {
                 let op = self.finish_op(job, None, *index, Outcome::Cancelled, Usage::default(), self.no_output());
@@ -140,7 +140,7 @@ impl Engine {
             start: StartPath::New,
             outcome: outcome.clone(),
             usage,
-            output: output_digest(&finished.outputs),
+            output: finished.outputs.digest(),
             ended_unix_ms,
         };
         // Fails only above the limit, and the rules for workers keep an outcome's text far below.

@@ -1,0 +1,185 @@
+//! `denali bench job`: how fast whole jobs are, from a client over QUIC through a node and a worker to a VM and back.
+
+use super::{
+    distribution::Distribution,
+    host::Host,
+    node_process::NodeProcess,
+    print,
+    program::{Program, unix_now_s},
+    runtime::block_on,
+    samples,
+    submission::Submission,
+    wait,
+};
+use crate::{
+    client::{
+        collect::{Finished, Seen},
+        session::Session,
+        target::Target,
+        watch::{Step, Watch},
+    },
+    key_file,
+};
+use anyhow::{Context, ensure};
+use denali_protocol::{
+    bundle::BundleSignature,
+    identity::KeyPair,
+    job::{Indices, Outcome},
+};
+use serde::Serialize;
+use std::{process::ExitCode, sync::Arc, time::Duration};
+use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
+
+/// Bytes of one echo.
+const ECHO_BYTES: usize = 1024;
+/// Jobs and echoes that are not counted: the first ones find nothing warm.
+const WARM_UP: usize = 8;
+
+/// Measure whole jobs: a client, a node of its own on the loopback interface, a worker and a VM for each job.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  denali bench job --json")]
+pub(crate) struct Args {
+    /// Echoes, one after the other.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    echoes: u32,
+    /// Jobs, one after the other.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    jobs: u32,
+    /// Jobs with --in-flight of them at once.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    burst: u32,
+    /// How many jobs are on their way at once.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=200))]
+    in_flight: u32,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Measured {
+    quic_echo_us: u64,
+    job_p50_us: u64,
+    job_p99_us: u64,
+    jobs_per_s: u64,
+    host: String,
+    kernel: String,
+}
+
+pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
+    let measured = block_on(async {
+        let key = key_file::generate()?;
+        let node = NodeProcess::start(key.public()).await?;
+        let measured = measure(args, &node, key).await;
+        node.stop().await;
+        measured
+    })?;
+    if args.json {
+        print::json(&measured)?;
+    } else {
+        let Measured { quic_echo_us, job_p50_us, job_p99_us, jobs_per_s, host, .. } = &measured;
+        let in_flight = args.in_flight;
+        print::line(format!("echo of 1 KiB on a fresh stream  {quic_echo_us} us (median)"))?;
+        print::line(format!("job, submit to verified result   {job_p50_us} us (median), {job_p99_us} us (p99)"))?;
+        print::line(format!("jobs, {in_flight} in flight              {jobs_per_s} a second"))?;
+        print::line(format!("on                               {host}"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The one client of the measurement.
+struct Bench {
+    node: Target,
+    key: KeyPair,
+    session: Session,
+    program: Program,
+}
+
+async fn measure(args: &Args, node: &NodeProcess, key: KeyPair) -> anyhow::Result<Measured> {
+    let mut program = Program::from_content(samples::named("hello")?, Vec::new())?;
+    program.signatures.push(BundleSignature::sign(&program.digest, &key, unix_now_s() + 3600));
+    let session = Session::open(node.target(), &key).await?;
+    let bench = Arc::new(Bench { node: node.target().clone(), key, session, program });
+
+    let bar = wait::bar(args.echoes + args.jobs + args.burst);
+    let mut echoes = Vec::new();
+    for count in 0..WARM_UP + args.echoes as usize {
+        let started = Instant::now();
+        bench.session.echo(vec![0x5a; ECHO_BYTES]).await?;
+        note(&mut echoes, count, started.elapsed());
+        bar.inc(1);
+    }
+    let mut jobs = Vec::new();
+    for count in 0..WARM_UP + args.jobs as usize {
+        let started = Instant::now();
+        bench.job().await?;
+        note(&mut jobs, count, started.elapsed());
+        bar.inc(1);
+    }
+    let jobs_per_s = burst(&bench, args, &bar).await?;
+    bar.finish_and_clear();
+
+    let jobs = Distribution::of(jobs);
+    Ok(Measured {
+        quic_echo_us: Distribution::of(echoes).median(),
+        job_p50_us: jobs.median(),
+        job_p99_us: jobs.percentile(99),
+        jobs_per_s,
+        host: Host::describe().to_string(),
+        kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+    })
+}
+
+fn note(measured: &mut Vec<u64>, count: usize, elapsed: Duration) {
+    if count >= WARM_UP {
+        measured.push(super::units::micros(elapsed));
+    }
+}
+
+/// Runs many jobs with a bounded number on their way. Gives how many ended a second.
+async fn burst(bench: &Arc<Bench>, args: &Args, bar: &indicatif::ProgressBar) -> anyhow::Result<u64> {
+    let permits = Arc::new(Semaphore::new(args.in_flight as usize));
+    let mut tasks = JoinSet::new();
+    let started = Instant::now();
+    for _ in 0..args.burst {
+        let permit = Arc::clone(&permits).acquire_owned().await?;
+        let (bench, bar) = (Arc::clone(bench), bar.clone());
+        tasks.spawn(async move {
+            let done = bench.job().await;
+            bar.inc(1);
+            drop(permit);
+            done
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.context("a job's task failed")??;
+    }
+    Ok((f64::from(args.burst) / started.elapsed().as_secs_f64()).round() as u64)
+}
+
+impl Bench {
+    /// Submits one job, attached, and waits for its verified result.
+    async fn job(&self) -> anyhow::Result<()> {
+        let submission = Submission::new(self.program.clone(), None, Vec::new(), Indices::SINGLE, Vec::new(), true)?;
+        let (_, events) =
+            self.session.submit(&submission.request, &submission.input, &submission.program.content).await?;
+        let expectation = submission.expectation(self.node.node, self.key.public());
+        let indices = Some(submission.request.indices);
+        let mut watch = Watch::new(&self.node, &self.key, self.session.clone(), events, expectation, indices);
+        loop {
+            match watch.next().await? {
+                Step::Seen(Seen::Done) => return Ok(()),
+                Step::Seen(Seen::Ended(finished)) => succeeded(&finished)?,
+                Step::Lost { why, .. } => return Err(why.into()),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Only jobs that did their work count.
+fn succeeded(finished: &Finished) -> anyhow::Result<()> {
+    let outcome = &finished.result.outcome;
+    ensure!(*outcome == Outcome::Exited(0), "a job of the measurement failed: {outcome}");
+    Ok(())
+}
