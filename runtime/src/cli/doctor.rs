@@ -2,11 +2,12 @@
 
 use super::{failure, print, units};
 use crate::home::Home;
+use denali_protocol::bundle::CpuModel;
+use denali_vmm::kvm::{Host, HostError};
 use rustix::process::Resource;
 use serde::Serialize;
 use std::{
-    fs::{self, OpenOptions},
-    io,
+    fs,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -61,7 +62,7 @@ struct Report<'a> {
 }
 
 pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
-    let mut findings = vec![kvm(), kernel(), memory(), descriptors(), config()];
+    let mut findings = vec![kvm(), cpu(), kernel(), memory(), descriptors(), config()];
     findings.extend(args.data.as_deref().map(|data| writable("data directory", data)));
     let ok = findings.iter().all(|finding| finding.level != Level::Fail);
     if args.json {
@@ -87,28 +88,43 @@ fn show(findings: &[Finding]) -> anyhow::Result<()> {
     Ok(())
 }
 
-const KVM: &str = "/dev/kvm";
-
-/// The device, and this user's rights to it.
+/// The hypervisor: the device, this user's rights to it, its version and capabilities, and a first virtual CPU.
 fn kvm() -> Finding {
-    let failed = |detail: String, advice: &str| Finding::bad("kvm", Level::Fail, detail, advice);
-    match OpenOptions::new().read(true).write(true).open(KVM) {
-        Ok(_) => Finding::ok("kvm", format!("{KVM} can be opened")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => failed(
-            format!("{KVM} does not exist"),
+    let error = match Host::open() {
+        Ok(_) => return Finding::ok("kvm", "/dev/kvm works: a virtual CPU was made"),
+        Err(error) => error,
+    };
+    let (detail, advice) = match &error {
+        HostError::Missing => (
+            "/dev/kvm does not exist".to_owned(),
             "switch on virtualisation in the firmware and load the module: sudo modprobe kvm_intel (or kvm_amd); \
              inside a virtual machine, enable nested virtualisation for it",
         ),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => failed(
-            format!("no permission to open {KVM}"),
+        HostError::Permission => (
+            "no permission to open /dev/kvm".to_owned(),
             "join its group, then log in again: sudo usermod -aG kvm \"$USER\"",
         ),
-        Err(error) => failed(format!("{KVM} cannot be opened: {error}"), "look for what holds it, or at dmesg"),
-    }
+        HostError::Open(_) => (error.to_string(), "look at what the kernel says: sudo dmesg | grep -i kvm"),
+        HostError::Cpu { .. } => (error.to_string(), "use a newer machine, or a virtual machine that shows its CPU"),
+        HostError::ApiVersion(_) | HostError::Capability(_) | HostError::Call { .. } => {
+            (error.to_string(), "use a current kernel; in a container or sandbox, one that lets KVM through")
+        }
+    };
+    Finding::bad("kvm", Level::Fail, detail, advice)
 }
 
-/// The oldest kernel that the worker's jail was written for: Landlock networking and `memfd` sealing by exec.
-const KERNEL: (u32, u32) = (6, 1);
+/// What guests can be shown of the CPU.
+fn cpu() -> Finding {
+    for model in [CpuModel::V3, CpuModel::V2] {
+        if Host::offers(model).is_ok() {
+            return Finding::ok("cpu", format!("programs for {model} can run"));
+        }
+    }
+    Finding::bad("cpu", Level::Fail, format!("not even {}", CpuModel::V2), "use a machine from 2010 or later")
+}
+
+/// The oldest kernel that has what the VMM asks of KVM.
+const KERNEL: (u32, u32) = (5, 10);
 
 fn kernel() -> Finding {
     let uname = rustix::system::uname();
