@@ -17,3 +17,6 @@ pub(crate) mod known_nodes;
 pub(crate) mod session;
 pub(crate) mod target;
 pub(crate) mod watch;
+
+#[cfg(test)]
+mod tests;

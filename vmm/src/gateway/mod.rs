@@ -26,6 +26,19 @@ pub trait Sink: Send {
     fn output(&mut self, channel: Channel, bytes: &[u8]);
     /// Thousandths done.
     fn progress(&mut self, permille: u16);
+    /// Whether it keeps up. While it does not, frames stay in the guest's ring, which blocks the guest when it is full.
+    fn keeps_up(&self) -> bool {
+        true
+    }
+}
+
+/// How far the two rings of a VM have moved: both only ever grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// Position up to which the guest's frames were taken.
+    pub(crate) taken: u64,
+    /// Position up to which frames were put on the guest's receive ring.
+    pub(crate) received: u64,
 }
 
 /// What the guest did on its cable that ends the VM.
@@ -69,6 +82,7 @@ pub(crate) struct Gateway {
     feed: Feed,
     outbox: Outbox,
     frame: Vec<u8>,
+    held: bool,
 }
 
 impl Gateway {
@@ -82,7 +96,8 @@ impl Gateway {
         sink: Box<dyn Sink>,
     ) -> Result<Self, GatewayError> {
         let feed = Feed::new(input)?;
-        let mut gateway = Self { cable, link, feed, outbox: Outbox::new(output_limit, sink), frame: Vec::new() };
+        let outbox = Outbox::new(output_limit, sink);
+        let mut gateway = Self { cable, link, feed, outbox, frame: Vec::new(), held: false };
         gateway.link.start_message(&mut gateway.frame, ARGUMENTS);
         message::put_arguments(&mut gateway.frame, arguments);
         gateway.link.finish(&mut gateway.frame);
@@ -93,21 +108,35 @@ impl Gateway {
         Ok(gateway)
     }
 
-    /// Takes all that the guest sent and gives it what input there is. Says whether anything was taken.
-    pub(crate) fn pump(&mut self) -> Result<bool, GatewayError> {
+    /// Takes what the guest sent, as far as the sink keeps up, and gives it what input there is.
+    pub(crate) fn pump(&mut self) -> Result<(), GatewayError> {
+        self.held = !self.outbox.keeps_up();
         self.cable.want_kick(false);
-        let mut taken = self.drain()?;
-        self.cable.want_kick(true);
-        // A frame sent before the guest saw that kicks are wanted again would wait for the next look.
-        taken |= self.drain()?;
-        self.outbox.flush();
-        self.fill()?;
-        Ok(taken)
+        if !self.held {
+            self.drain()?;
+            self.cable.want_kick(true);
+            // A frame sent before the guest saw that kicks are wanted again would wait for the next look.
+            self.drain()?;
+            self.outbox.flush();
+        }
+        self.fill()
     }
 
-    /// A number that grows with each frame put on the guest's receive ring.
-    pub(crate) fn received(&self) -> u64 {
-        self.cable.received()
+    /// Takes all that the guest left in its ring. It runs no more, so this is one ring's worth at the most.
+    pub(crate) fn finish(&mut self) -> Result<(), GatewayError> {
+        let drained = self.drain();
+        self.outbox.flush();
+        drained
+    }
+
+    /// How far the rings have moved.
+    pub(crate) fn progress(&self) -> Progress {
+        Progress { taken: self.cable.taken(), received: self.cable.received() }
+    }
+
+    /// Whether frames may wait in the guest's ring until the sink keeps up again.
+    pub(crate) fn held(&self) -> bool {
+        self.held
     }
 
     /// Whether more input can only come after the input's descriptor becomes readable.
@@ -121,15 +150,14 @@ impl Gateway {
     }
 
     /// At most one ring's worth of frames, so that a guest that sends without end can't hold its gateway.
-    fn drain(&mut self) -> Result<bool, GatewayError> {
-        let mut taken = 0u64;
-        while taken < denali_abi::ring::TRANSMIT_BYTES && self.cable.take(&mut self.frame)? {
-            taken += (self.frame.len() as u64).max(64);
+    fn drain(&mut self) -> Result<(), GatewayError> {
+        let end = self.cable.taken() + denali_abi::ring::TRANSMIT_BYTES;
+        while self.cable.taken() < end && self.cable.take(&mut self.frame)? {
             let frame = std::mem::take(&mut self.frame);
             self.receive(&frame)?;
             self.frame = frame;
         }
-        Ok(taken > 0)
+        Ok(())
     }
 
     fn receive(&mut self, frame: &[u8]) -> Result<(), GatewayError> {

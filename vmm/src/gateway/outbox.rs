@@ -69,6 +69,10 @@ impl Outbox {
         }
     }
 
+    pub(super) fn keeps_up(&self) -> bool {
+        self.sink.keeps_up()
+    }
+
     pub(super) fn flush(&mut self) {
         if !self.piece.is_empty() {
             self.sink.output(self.channel.clone(), &self.piece);

@@ -1,6 +1,6 @@
 //! One virtual machine of KVM with its one virtual CPU.
 
-use super::{Host, cpuid, memory::GuestMemory};
+use super::{Host, cpuid, memory::GuestMemory, thread::time_stamp};
 use crate::machine::{
     layout::{self, GDT, GDT_BYTES, IDT, KERNEL_CODE, KERNEL_DATA, PML4, TASK, TSS, TSS_BYTES, at},
     stubs::SYSCALL_STUB,
@@ -58,6 +58,11 @@ pub(crate) enum Exit {
     Interrupted,
     /// It can't go on.
     Shutdown,
+    /// The host failed to run it: it has no memory left, for one.
+    Host {
+        /// The kernel's error number.
+        errno: i32,
+    },
 }
 
 /// A virtual machine with memory, one virtual CPU and the doorbell of its NIC.
@@ -88,6 +93,7 @@ const EFER_SYSCALL: u64 = 1 << 0;
 const EFER_LONG_MODE: u64 = 1 << 8 | 1 << 10;
 const EFER_NO_EXECUTE: u64 = 1 << 11;
 
+const MSR_TSC: u32 = 0x10;
 const MSR_STAR: u32 = 0xc000_0081;
 const MSR_LSTAR: u32 = 0xc000_0082;
 const MSR_FMASK: u32 = 0xc000_0084;
@@ -112,7 +118,7 @@ impl VirtualMachine {
         vcpu.set_cpuid2(&cpuid::leaves(model)).map_err(failed("set CPUID"))?;
         set_xcr0(&vcpu, model)?;
         set_syscall_target(&vcpu)?;
-        show_host_tsc(&vcpu);
+        show_host_tsc(&vcpu)?;
 
         let mut system = vcpu.get_sregs().map_err(failed("read system registers"))?;
         system_registers(&mut system);
@@ -136,7 +142,8 @@ impl VirtualMachine {
             Ok(VcpuExit::IoIn(port, _)) => Exit::In { port },
             Ok(VcpuExit::MmioRead(address, _) | VcpuExit::MmioWrite(address, _)) => Exit::Mmio { address },
             Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => Exit::Interrupted,
-            Ok(_) | Err(_) => Exit::Shutdown,
+            Ok(_) => Exit::Shutdown,
+            Err(error) => Exit::Host { errno: error.errno() },
         }
     }
 
@@ -156,14 +163,18 @@ impl VirtualMachine {
         Ok(self.vcpu.get_sregs().map_err(failed("read system registers"))?.cr2)
     }
 
-    /// Makes the next entry run at CPL 3.
+    /// Makes the next entry run at CPL 3, with all other system registers as they were at the last
+    /// [`VirtualMachine::enter_supervisor`], or at the start.
     pub(crate) fn enter_user(&mut self) {
         self.enter(layout::USER_CODE, layout::USER_DATA, 3);
     }
 
-    /// Makes the next entry run one of the stubs, at CPL 0.
-    pub(crate) fn enter_supervisor(&mut self) {
+    /// Makes the next entry run one of the stubs, at CPL 0. The guest's segments, which hold the bases of its FS and GS,
+    /// are kept for [`VirtualMachine::enter_user`].
+    pub(crate) fn enter_supervisor(&mut self) -> Result<(), MachineError> {
+        self.system = self.vcpu.get_sregs().map_err(failed("read system registers"))?;
         self.enter(KERNEL_CODE, KERNEL_DATA, 0);
+        Ok(())
     }
 
     fn enter(&mut self, code: u16, data: u16, level: u8) {
@@ -209,16 +220,11 @@ fn set_syscall_target(vcpu: &VcpuFd) -> Result<(), MachineError> {
         entry(MSR_LSTAR, at(SYSCALL_STUB)),
         entry(MSR_FMASK, 0xffff_ffff & !(1 << 1)),
     ];
-    let msrs = Msrs::from_entries(&entries).unwrap_or_else(|_| unreachable!("three entries fit"));
-    match vcpu.set_msrs(&msrs).map_err(failed("set the system call target"))? {
-        3 => Ok(()),
-        _ => Err(MachineError { what: "set the system call target", error: io::Error::other("MSR refused") }),
-    }
+    set_msrs(vcpu, &entries, "set the system call target")
 }
 
-/// Makes the guest's time-stamp counter the host's, so that one base serves both. Hosts that can't (Linux before 5.16)
-/// already showed the host's counter to a VM made by a process that never wrote it, up to the kernel's own offset.
-fn show_host_tsc(vcpu: &VcpuFd) {
+/// Makes the guest's time-stamp counter the host's, so that one base serves both. KVM starts it at zero.
+fn show_host_tsc(vcpu: &VcpuFd) -> Result<(), MachineError> {
     let offset = 0u64;
     let attribute = kvm_device_attr {
         group: KVM_VCPU_TSC_CTRL,
@@ -228,7 +234,21 @@ fn show_host_tsc(vcpu: &VcpuFd) {
     };
     // SAFETY: the descriptor is a virtual CPU's; KVM reads the attribute and, through its address, the eight bytes of
     // `offset`, both of which outlive the call.
-    let _ = unsafe { ioctl_with_ref(vcpu, KVM_SET_DEVICE_ATTR(), &attribute) };
+    let result = unsafe { ioctl_with_ref(vcpu, KVM_SET_DEVICE_ATTR(), &attribute) };
+    if result == 0 {
+        return Ok(());
+    }
+    // Linux before 5.16 has no such attribute. A written counter is late by the time of the call, a microsecond or so.
+    let entry = kvm_msr_entry { index: MSR_TSC, data: time_stamp(), ..kvm_msr_entry::default() };
+    set_msrs(vcpu, &[entry], "set the time-stamp counter")
+}
+
+fn set_msrs(vcpu: &VcpuFd, entries: &[kvm_msr_entry], what: &'static str) -> Result<(), MachineError> {
+    let msrs = Msrs::from_entries(entries).unwrap_or_else(|_| unreachable!("a few entries fit"));
+    match vcpu.set_msrs(&msrs).map_err(failed(what))? {
+        written if written == entries.len() => Ok(()),
+        _ => Err(MachineError { what, error: io::Error::other("MSR refused") }),
+    }
 }
 
 /// Segment types: code that was read, data that was written.
@@ -264,6 +284,9 @@ fn system_registers(system: &mut kvm_sregs) {
         present: 1,
         ..kvm_segment::default()
     };
+    // KVM starts with a local descriptor table at address 0, present and 64 KiB long: the guest writes the control page
+    // in there, and a call gate that it made would lead to CPL 0. There is no such table.
+    system.ldt = kvm_segment { unusable: 1, ..kvm_segment::default() };
     (system.gdt.base, system.gdt.limit) = (at(GDT), (GDT_BYTES - 1) as u16);
     (system.idt.base, system.idt.limit) = (at(IDT), 32 * 16 - 1);
     system.cr0 = PROTECTED_MODE | MONITOR | EXTENSION_TYPE | NUMERIC_ERROR | WRITE_PROTECT | PAGING;

@@ -45,6 +45,11 @@ impl Cable {
         Ok(taken)
     }
 
+    /// How far frames were taken.
+    pub(crate) fn taken(&self) -> u64 {
+        self.transmit.tail()
+    }
+
     /// The longest frame that can be put now.
     pub(crate) fn room(&mut self) -> Result<usize, RingError> {
         let tail = self.load(CONTROL + offset_of!(Control, receive_tail) as u64);

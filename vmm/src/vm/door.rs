@@ -2,9 +2,10 @@
 //! attendant.
 
 use crate::{
-    gateway::{Gateway, Verdict},
+    gateway::{Gateway, Progress, Verdict},
     kvm::{Thread, ThreadClock},
 };
+use denali_abi::registers::pending;
 use denali_protocol::job::{Clock, Limits, Outcome};
 use std::{
     fmt,
@@ -20,8 +21,8 @@ pub(crate) enum Phase {
     Built,
     /// A thread runs it, or is about to.
     Running,
-    /// It gave up the CPU and waits.
-    Idle,
+    /// It gave up the CPU until something happens, or until this time.
+    Idle(Option<Instant>),
     /// Over: only its result is left.
     Ended,
 }
@@ -30,8 +31,9 @@ pub(crate) enum Phase {
 pub(crate) struct Inside {
     pub(crate) phase: Phase,
     pub(crate) gateway: Gateway,
-    /// [`Gateway::received`] when the VM was last entered: what came later wakes it.
-    pub(crate) received_at_entry: u64,
+    /// How far the rings were when the VM last woke. What moved since then ends an IDLE, even if it moved before the
+    /// IDLE: the guest may have looked at its rings before that.
+    pub(crate) seen: Progress,
     /// Why it has to stop. The first reason stands.
     pub(crate) verdict: Option<Verdict>,
     /// KICKs seen.
@@ -41,9 +43,28 @@ pub(crate) struct Inside {
 }
 
 impl Inside {
-    /// Whether frames came since the VM was last entered. Older ones that the guest ignored do not wake it.
-    pub(crate) fn received(&self) -> bool {
-        self.gateway.received() != self.received_at_entry
+    /// What happened on the cable since the VM last woke, as bits of [`pending`].
+    pub(crate) fn happened(&self) -> u64 {
+        let now = self.gateway.progress();
+        let bit = |moved, bit| if moved { bit } else { 0 };
+        bit(now.received != self.seen.received, pending::RECEIVE) | bit(now.taken != self.seen.taken, pending::TRANSMIT)
+    }
+
+    /// Serves the cable. What the guest did wrong on it is the verdict.
+    pub(crate) fn serve(&mut self) {
+        if self.verdict.is_none() {
+            if let Err(error) = self.gateway.pump() {
+                // What it put out before it broke a rule is passed on.
+                self.gateway.flush();
+                self.verdict = Some(error.into());
+            }
+        }
+    }
+
+    /// The VM wakes, and is told of all that happened so far.
+    pub(crate) fn wake(&mut self) {
+        self.phase = Phase::Running;
+        self.seen = self.gateway.progress();
     }
 }
 
@@ -104,7 +125,7 @@ impl fmt::Debug for Door {
 impl Door {
     pub(super) fn new(gateway: Gateway, doorbell: OwnedFd, input: Option<OwnedFd>, limits: Limits) -> Self {
         let inside =
-            Inside { phase: Phase::Built, gateway, received_at_entry: 0, verdict: None, kicks: 0, course: None };
+            Inside { phase: Phase::Built, gateway, seen: Progress::default(), verdict: None, kicks: 0, course: None };
         Self { inside: Mutex::new(inside), wake: Condvar::new(), doorbell, input, limits }
     }
 
@@ -139,21 +160,21 @@ impl Door {
             return None;
         }
         self.count_kicks(&mut inside);
-        if inside.verdict.is_none() {
-            if let Err(error) = inside.gateway.pump() {
-                inside.gateway.flush();
-                inside.verdict = Some(error.into());
-            }
-        }
+        inside.serve();
         let left = self.check_limits(&mut inside);
         self.knock(&inside);
-        let after = match (inside.phase, &inside.verdict) {
+        let after = match inside.phase {
             // A signal that came just before the entry was lost: knock again.
-            (_, Some(_)) => Duration::from_millis(1),
-            (Phase::Idle, None) => left,
-            (_, None) => left.min(LOOK_INTERVAL),
+            _ if inside.verdict.is_some() => Duration::from_millis(1),
+            Phase::Idle(until) if inside.happened() == 0 && !inside.gateway.held() => {
+                // It may wake by itself then, and run on.
+                let sleep = until.map_or(left, |until| until.saturating_duration_since(Instant::now()));
+                left.min(sleep.saturating_add(LOOK_INTERVAL))
+            }
+            _ => left.min(LOOK_INTERVAL),
         };
-        Some(Look { after, on_input: inside.gateway.waits_for_input() })
+        // A VM that has to end gets no more input: not to look at it is not to look in vain.
+        Some(Look { after, on_input: inside.verdict.is_none() && inside.gateway.waits_for_input() })
     }
 
     /// Reads the doorbell's counter.
@@ -178,22 +199,22 @@ impl Door {
             inside.verdict.get_or_insert(reached(Clock::Cpu, self.limits.cpu_time_us));
         }
         // An idle VM uses no CPU time.
-        let left = if inside.phase == Phase::Idle { wall_left } else { wall_left.min(cpu_left) };
+        let left = if matches!(inside.phase, Phase::Idle(_)) { wall_left } else { wall_left.min(cpu_left) };
         left.max(Duration::from_millis(1))
     }
 
     fn knock(&self, inside: &Inside) {
         match inside.phase {
-            Phase::Idle if inside.verdict.is_some() || inside.received() => self.wake.notify_all(),
+            Phase::Idle(_) if inside.verdict.is_some() || inside.happened() != 0 => self.wake.notify_all(),
             Phase::Running if inside.verdict.is_some() => {
                 if let Some(course) = inside.course {
                     course.thread.kick();
                 }
             }
-            Phase::Built | Phase::Running | Phase::Idle | Phase::Ended => {}
+            Phase::Built | Phase::Running | Phase::Idle(_) | Phase::Ended => {}
         }
     }
 }
 
 /// How often the rings of a running VM are looked at without a kick: output is late by no more than this.
-const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+pub(crate) const LOOK_INTERVAL: Duration = Duration::from_millis(20);

@@ -4,7 +4,7 @@
 //! from outside. So the entries are staged in the supervisor slot, and a stub copies them at CPL 0, where KVM looks.
 
 use crate::{
-    kvm::{Exit, Registers, VirtualMachine},
+    kvm::{Exit, MachineError, Registers, VirtualMachine},
     machine::{
         layout::{EXCEPTION_STACK_TOP, STAGING, Tables, at},
         paging::Rights,
@@ -29,6 +29,8 @@ pub(super) enum ProtectError {
     Interrupted,
     #[error("the page table stub did not return")]
     Stub,
+    #[error(transparent)]
+    Machine(#[from] MachineError),
 }
 
 /// Entries that fit the staging page.
@@ -52,7 +54,7 @@ pub(super) fn protect(
         return Err(ProtectError::Range { address, bytes, memory_bytes });
     }
     let tables = Tables::of(memory_bytes);
-    machine.enter_supervisor();
+    machine.enter_supervisor()?;
     let mut page = address;
     while page < address + bytes {
         if stopping() {

@@ -2,7 +2,7 @@
 
 use super::{
     Phase, Vm,
-    door::{Course, Inside},
+    door::Course,
     fault,
     protect::{self, ProtectError},
 };
@@ -19,15 +19,16 @@ use denali_abi::{
 use denali_protocol::job::{Fault, FaultCause, Outcome, Usage};
 use std::{
     mem::offset_of,
-    sync::MutexGuard,
     time::{Duration, Instant},
 };
 use vm_memory::Bytes;
 
 /// What to do after an exit.
 enum Next {
-    /// Enter again, after these pending bits happened.
+    /// Enter again, and tell the guest these pending bits.
     Enter(u64),
+    /// Enter again as before: the guest may not have run at all.
+    Resume,
     /// Over.
     End(Outcome),
 }
@@ -41,21 +42,18 @@ impl Vm {
         {
             let mut inside = self.door.lock();
             inside.course = Some(course);
-            inside.phase = Phase::Running;
+            inside.wake();
         }
         let mut happened = pending::RECEIVE;
         let outcome = loop {
-            {
-                let mut inside = self.door.lock();
-                if let Some(verdict) = inside.verdict.clone() {
-                    break self.sentence(verdict);
-                }
-                inside.received_at_entry = inside.gateway.received();
+            if let Some(verdict) = self.door.lock().verdict.clone() {
+                break self.sentence(verdict);
             }
             self.write_entry_registers(course, happened);
             let exit = self.machine.run();
             match self.handle(exit) {
                 Next::Enter(bits) => happened = bits,
+                Next::Resume => {}
                 Next::End(outcome) => break outcome,
             }
         };
@@ -67,15 +65,15 @@ impl Vm {
     fn end(&mut self, outcome: Outcome, course: Course, start_us: u64, memory_peak_kib: u64) -> (Outcome, Usage) {
         let (cpu, wall) = (course.cpu(), course.wall());
         let mut inside = self.door.lock();
-        let late = inside.gateway.pump().err();
-        inside.gateway.flush();
+        let late = inside.gateway.finish().err().map(Verdict::from);
         inside.phase = Phase::Ended;
+        let verdict = inside.verdict.take().or(late);
         self.door.count_kicks(&mut inside);
         self.exits.kicks = inside.kicks;
         drop(inside);
-        // A guest that exited well but left a lie in its ring did not end well.
-        let outcome = match (outcome, late) {
-            (Outcome::Exited(_), Some(error)) => self.sentence(error.into()),
+        // A guest that left a lie in its ring, or wrote too much, before it ended itself did not end well.
+        let outcome = match (outcome, verdict) {
+            (Outcome::Exited(_), Some(verdict)) => self.sentence(verdict),
             (outcome, _) => outcome,
         };
         let usage = Usage {
@@ -114,10 +112,14 @@ impl Vm {
             Exit::Out { port: CHECKPOINT, bytes: 4 } => {
                 self.exits.checkpoint += 1;
                 self.result(registers, 0);
-                Next::Enter(0)
+                Next::Enter(self.door.lock().happened())
             }
             // Some hosts deliver an unusual KICK (by `outs`, say) here instead of to the doorbell.
-            Exit::Out { port: KICK, .. } => Next::Enter(self.serve(&mut self.door.lock())),
+            Exit::Out { port: KICK, .. } => {
+                let mut inside = self.door.lock();
+                inside.serve();
+                Next::Enter(inside.happened())
+            }
             Exit::Out { port, .. } | Exit::In { port } => {
                 self.exits.fault += 1;
                 fault(FaultCause::UnknownPort { port })
@@ -128,11 +130,15 @@ impl Vm {
             }
             Exit::Interrupted => {
                 self.exits.interrupted += 1;
-                Next::Enter(0)
+                Next::Resume
             }
             Exit::Shutdown => {
                 self.exits.fault += 1;
                 fault(FaultCause::Shutdown)
+            }
+            Exit::Host { errno } => {
+                let error = std::io::Error::from_raw_os_error(errno);
+                Next::End(Outcome::Lost(format!("the host could not run the VM: {error}")))
             }
         }
     }
@@ -171,8 +177,10 @@ impl Vm {
         let door = std::sync::Arc::clone(&self.door);
         let stopping = || door.lock().verdict.is_some();
         match protect::protect(&mut self.machine, self.limits.memory_bytes, stopping) {
-            Ok(()) | Err(ProtectError::Interrupted) => Next::Enter(0),
-            Err(ProtectError::Stub) => Next::End(Outcome::Lost(ProtectError::Stub.to_string())),
+            Ok(()) => Next::Enter(self.door.lock().happened()),
+            // The verdict that interrupted it is found before the next entry.
+            Err(ProtectError::Interrupted) => Next::Resume,
+            Err(error @ (ProtectError::Stub | ProtectError::Machine(_))) => Next::End(Outcome::Lost(error.to_string())),
             Err(error) => {
                 let cause = FaultCause::VirtualInstruction { name: "PROTECT".to_owned(), detail: error.to_string() };
                 Next::End(Outcome::Fault(Fault { cause, instruction_pointer }))
@@ -191,29 +199,18 @@ impl Vm {
         };
         let mut inside = self.door.lock();
         let happened = loop {
-            let mut happened = self.serve(&mut inside);
+            inside.serve();
+            let mut happened = inside.happened();
             if until.is_some_and(|until| until <= Instant::now()) {
                 happened |= pending::TIMER;
             }
             if happened != 0 || inside.verdict.is_some() {
                 break happened;
             }
-            inside.phase = Phase::Idle;
+            inside.phase = Phase::Idle(until);
             inside = self.door.wait(inside, until);
         };
-        inside.phase = Phase::Running;
+        inside.wake();
         Next::Enter(happened)
-    }
-
-    /// Pumps the cable, and says what happened on it.
-    fn serve(&self, inside: &mut MutexGuard<'_, Inside>) -> u64 {
-        match inside.gateway.pump() {
-            Ok(taken) => u64::from(taken) * pending::TRANSMIT + u64::from(inside.received()) * pending::RECEIVE,
-            Err(error) => {
-                inside.gateway.flush();
-                inside.verdict.get_or_insert(error.into());
-                0
-            }
-        }
     }
 }
