@@ -9,18 +9,28 @@
 #![forbid(unsafe_code)]
 
 mod bundle;
+mod elf;
 mod frames;
 mod messages;
 mod receipt;
+mod ring;
 
 pub use bundle::bundle;
+pub use elf::elf;
 pub use frames::frames;
 pub use messages::messages;
 pub use receipt::receipt;
+pub use ring::ring;
 
 /// A fuzz body.
 pub type Body = fn(&[u8]);
 
 /// Every body, by the name of its target and its folder in `corpus/`.
-pub const BODIES: [(&str, Body); 4] =
-    [("bundle", bundle), ("frames", frames), ("messages", messages), ("receipt", receipt)];
+pub const BODIES: [(&str, Body); 6] = [
+    ("bundle", bundle),
+    ("elf", elf),
+    ("frames", frames),
+    ("messages", messages),
+    ("receipt", receipt),
+    ("ring", ring),
+];

@@ -1,4 +1,4 @@
-//! The seeds of the protocol's bodies: small, valid, and made here.
+//! The seeds of all bodies: small, valid, and made here.
 //!
 //! After a change of format: `cargo test -p denali-fuzz --test seeds -- --ignored`
 
@@ -52,6 +52,7 @@ fn seeds() -> Vec<(PathBuf, Vec<u8>)> {
         ("receipt/body", encoded(&statement(Outcome::Exited(0)))),
         ("receipt/fault", receipt(fault()).0),
     ];
+    seeds.extend(guests());
     seeds.extend(responses());
     seeds.extend(worker());
     seeds.into_iter().map(|(name, bytes)| (corpus.join(name), bytes)).collect()
@@ -143,6 +144,43 @@ fn responses() -> [(&'static str, Vec<u8>); 3] {
         ("messages/output", encoded(&Response::Event(output))),
         ("messages/refusal", encoded(&Response::Refused(refusal))),
     ]
+}
+
+/// Programs of one and of three segments, and guests that keep the rules of their rings.
+fn guests() -> [(&'static str, Vec<u8>); 4] {
+    let code = (5, 0x20_0000, 100, 100);
+    [
+        ("elf/code", elf(&[code])),
+        ("elf/whole", elf(&[code, (4, 0x20_1000, 40, 40), (6, 0x20_3010, 50, 9000)])),
+        ("ring/send", ring(&[(1, 72), (1, 0), (4, 9), (1, 24)])),
+        ("ring/receive", ring(&[(3, 0), (3, 0), (3, 8), (2, 1 << 40)])),
+    ]
+}
+
+/// An ELF file with these loadable segments: flags, address, bytes in the file, bytes in memory.
+fn elf(segments: &[(u32, u64, u64, u64)]) -> Vec<u8> {
+    let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".to_vec();
+    file.extend([0x20_0000u64, 64, 0].map(u64::to_le_bytes).concat());
+    file.extend([0u16, 0, 64, 56, segments.len() as u16, 64, 0, 0].map(u16::to_le_bytes).concat());
+    let mut offset = 64 + 56 * segments.len() as u64;
+    for (flags, address, file_bytes, bytes) in segments {
+        file.extend([1u32, *flags].map(u32::to_le_bytes).concat());
+        file.extend([offset, *address, *address, *file_bytes, *bytes, 4096].map(u64::to_le_bytes).concat());
+        offset += file_bytes;
+    }
+    file.resize(offset as usize, 0x90);
+    file
+}
+
+/// A ring that starts with a record of 64 bytes, and these steps. The first byte says the ring's size, 1 KiB, and is the
+/// length's lowest; a first step that publishes nothing leaves the others zero.
+fn ring(steps: &[(u8, u64)]) -> Vec<u8> {
+    let mut data = vec![64];
+    for (step, position) in [(0, 0)].iter().chain(steps) {
+        data.push(*step);
+        data.extend(position.to_le_bytes());
+    }
+    data
 }
 
 fn worker() -> [(&'static str, Vec<u8>); 3] {

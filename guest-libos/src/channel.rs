@@ -10,6 +10,8 @@ use denali_abi::{
 
 /// Sends `bytes` as messages of `kind`, in as many as it takes, at least one.
 pub(crate) fn send(kind: u8, name: &[u8], bytes: &[u8]) {
+    // The gateway refuses much shorter ones, and says why; this is what a message can hold.
+    assert!(name.len() < MESSAGE_BYTES_MAX / 2, "the name of an output file is too long");
     let mut header = [0; HEADER_BYTES];
     header[KIND] = kind;
     header[NAME_BYTES..NAME_BYTES + 2].copy_from_slice(&(name.len() as u16).to_le_bytes());

@@ -33,7 +33,7 @@ pub(crate) enum KeyFileError {
         source: io::Error,
     },
     /// Other users may read or change it.
-    #[error("key file {} has mode {mode:03o}: other users have access to it (chmod 600 takes it from them)", path.display())]
+    #[error("key file {} has mode {mode:03o}: other users have access to it", path.display())]
     Open {
         /// The file.
         path: PathBuf,

@@ -30,7 +30,7 @@ pub struct Exits {
     pub fault: u64,
     /// Interruptions by the VMM, to enforce a limit.
     pub interrupted: u64,
-    /// KICK. These stay in the host kernel and are no exits to the VMM.
+    /// KICK. All but the first stay in the host's kernel and are no exits to the VMM.
     pub kicks: u64,
 }
 

@@ -72,7 +72,7 @@ async fn open(target: &Target, key: &KeyPair) -> anyhow::Result<Session> {
     let (error, hint) = match Session::open(target, key).await {
         Ok(session) => return Ok(session),
         Err(error @ SessionError::Connect(ConnectError::WrongKey { .. })) => {
-            let hint = "someone may be between you and the node; if the volunteer says that it has a new key, pin that: \
+            let hint = "someone may be between you and the node; if its volunteer says it has a new key, pin that: \
                         --node NODEID@HOST:PORT";
             (error, hint)
         }

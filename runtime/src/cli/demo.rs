@@ -1,5 +1,5 @@
-//! `denali demo`: the whole story on one machine. A node, keys, a signed bundle, an array of 64 jobs over QUIC, a VM for
-//! each, verified receipts, and a picture.
+//! `denali demo`: the whole story on one machine. A node, keys, a signed bundle, an array of 64 jobs over QUIC, a VM
+//! for each, verified receipts, and a picture.
 
 use super::{
     distribution::Distribution,
@@ -168,7 +168,7 @@ fn show(story: &Story) -> anyhow::Result<()> {
         ("picture", format!("{} ({SIZE} x {SIZE})", story.picture.display())),
         ("jobs", format!("{} ended with status 0", story.jobs)),
         ("receipts", format!("{} verified", story.receipts_verified)),
-        ("VMs", format!("{} started, each for one job", story.vms)),
+        ("VMs", format!("{} different ones, by the receipts", story.vms)),
         ("VM start", format!("{} median, {} p99", us(story.vm_start_p50_us), us(story.vm_start_p99_us))),
         ("job", format!("{} median, {} p99, first instruction to end", us(story.job_p50_us), us(story.job_p99_us))),
         ("CPU time", format!("{} in all VMs", us(story.cpu_us))),

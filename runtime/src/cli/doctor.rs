@@ -90,9 +90,8 @@ fn show(findings: &[Finding]) -> anyhow::Result<()> {
 
 /// The hypervisor: the device, this user's rights to it, its version and capabilities, and a first virtual CPU.
 fn kvm() -> Finding {
-    let error = match Host::open() {
-        Ok(_) => return Finding::ok("kvm", "/dev/kvm works: a virtual CPU was made"),
-        Err(error) => error,
+    let Err(error) = Host::open() else {
+        return Finding::ok("kvm", "/dev/kvm works: a virtual CPU was made");
     };
     let (detail, advice) = match &error {
         HostError::Missing => (

@@ -1,5 +1,5 @@
-//! What a person reads when a command fails: `denali: MESSAGE`, then `hint: …` lines. Called by every command; keeps the
-//! exit statuses of `denali --help` true.
+//! What a person reads when a command fails: `denali: MESSAGE`, then `hint: …` lines. Called by every command; keeps
+//! the exit statuses of `denali --help` true.
 
 use std::{error::Error, fmt, io};
 

@@ -96,6 +96,9 @@ pub(crate) fn given_or_default(path: &Option<PathBuf>) -> anyhow::Result<KeyPair
         Some(path) => read(path),
         None => {
             let home = Home::locate().hint("give a key with --key")?;
+            if home.key_path().exists() {
+                return read(&home.key_path());
+            }
             home.key().context("the default key cannot be used").hint("give another with --key")
         }
     }

@@ -140,9 +140,9 @@ fn usage(error: &clap::Error) -> ExitCode {
         };
     }
     // In the words of every other error.
-    let text = error.to_string().replacen("error: ", "denali: ", 1);
+    let text = error.to_string().replacen("error: ", "denali: ", 1).replace("\n\n", "\n");
     let mut text = text.replace("For more information, try '--help'.", "hint: --help tells more, with an example");
-    if error.kind() == ErrorKind::MissingRequiredArgument && text.contains("--node") {
+    if error.kind() == ErrorKind::MissingRequiredArgument && text.contains("\n  --node") {
         text.push_str(
             "hint: the environment variable DENALI_NODE can name the node instead of --node
 ",

@@ -6,8 +6,8 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 /// Offer this machine: run the jobs that clients submit, each in a fresh VM.
 ///
-/// Prints NODEID@ADDRESS on standard output when it is ready to serve. Stop it with Ctrl-C: accepted jobs are kept, and go
-/// on at the next start.
+/// Prints NODEID@ADDRESS on standard output when it is ready to serve. Stop it with Ctrl-C: accepted jobs are kept, and
+/// go on at the next start.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  denali node --data /var/lib/denali --listen 0.0.0.0:4900")]
 pub(crate) struct Args {

@@ -29,13 +29,13 @@ pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
     for (name, elf) in all() {
         let path = args.directory.join(format!("{name}.denali"));
         write_one(&path, name, elf).with_context(|| format!("sample {name}"))?;
-        if !args.json {
-            print::line(path.display().to_string())?;
-        }
         written.push(path);
     }
+    // Only now, so that a reader of the list that goes away leaves no sample unwritten.
     if args.json {
         print::json(&written)?;
+    } else {
+        written.iter().try_for_each(|path| print::line(path.display().to_string()))?;
     }
     Ok(ExitCode::SUCCESS)
 }

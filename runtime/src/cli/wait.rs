@@ -134,15 +134,22 @@ impl<'a> Waiter<'a> {
         Ok(())
     }
 
-    /// Why a job did not exit by itself.
+    /// Why a job of an array failed, or a single job did not exit by itself.
     fn explain(&self, index: u32, outcome: &Outcome) {
-        let Some(reason) = advice::reason(outcome) else { return };
-        if self.array && self.failed > NAMED_FAILURES {
-            return;
+        let reason = match advice::reason(outcome) {
+            Some(reason) => reason,
+            None if self.array && *outcome != Outcome::Exited(0) => outcome.to_string(),
+            None => return,
+        };
+        if !self.array {
+            self.note(format!("denali: {reason}"));
+        } else if self.failed <= NAMED_FAILURES {
+            self.note(format!("denali: index {index}: {reason}"));
         }
-        let place = if self.array { format!("index {index}: ") } else { String::new() };
-        self.note(format!("denali: {place}{reason}"));
-        if let Some(hint) = advice::hint(outcome, Origin::Bundle) {
+        // Once is enough: most failures of an array are the same.
+        if self.failed == 1
+            && let Some(hint) = advice::hint(outcome, Origin::Bundle)
+        {
             self.note(format!("hint: {hint}"));
         }
     }

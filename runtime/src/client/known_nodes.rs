@@ -1,5 +1,5 @@
-//! The nodes reached before: a file with a line `ADDRESS NODEID` each, like SSH's known hosts. Written only after a node
-//! has proved its key; the last line for an address counts.
+//! The nodes reached before: a file with a line `ADDRESS NODEID` each, like SSH's known hosts. Written only after a
+//! node has proved its key; the last line for an address counts.
 
 use denali_protocol::identity::PublicKey;
 use std::{

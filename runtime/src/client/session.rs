@@ -158,8 +158,8 @@ impl Session {
         }
     }
 
-    /// Submits a job with its input, and the bundle's content where the node lacks it. Says whether the job is new there,
-    /// and gives its events if `submit` asks to attach.
+    /// Submits a job with its input, and the bundle's content where the node lacks it. Says whether the job is new
+    /// there, and gives its events if `submit` asks to attach.
     pub(crate) async fn submit(
         &self,
         submit: &Submit,

@@ -147,7 +147,12 @@ impl Engine {
         self.stopping.store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
-    /// Jobs that run.
+    /// Whether no more jobs are started.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Whether nothing runs, and nothing waits for the disk.
     pub(crate) fn is_idle(&self) -> bool {
         self.tenants.runs() == 0 && self.store.unwritten() == 0
     }

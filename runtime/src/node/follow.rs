@@ -5,7 +5,7 @@
 
 use super::{
     engine::{Engine, Existing},
-    job::{LiveJob, Run},
+    job::{Acceptance, LiveJob, Run},
     output::OutputReader,
     spool::Cursor,
     store::{JobKey, ResultRecord, StoreError},
@@ -48,12 +48,19 @@ struct View {
 
 /// Sends all events of a job, from its start to [`Event::Done`].
 pub(crate) async fn follow(engine: &Arc<Engine>, key: &JobKey, send: &mut SendStream) -> Result<(), FollowError> {
-    match engine.existing(key)? {
-        Some(Existing::Live(job)) => Follower { engine, send, job: &job, views: HashMap::new() }.live().await,
-        Some(Existing::Ended(_)) => ended(engine, key, send).await,
-        None => {
-            let refusal: Refusal = super::engine::not_found(key);
-            Ok(write_frame(send, &Response::Refused(refusal)).await?)
+    loop {
+        match engine.existing(key)? {
+            Some(Existing::Live(job)) => {
+                // One that was not accepted is forgotten by now, and another has the name.
+                if job.accepted().await? != Acceptance::Never {
+                    return Follower { engine, send, job: &job, views: HashMap::new() }.live().await;
+                }
+            }
+            Some(Existing::Ended(_)) => return ended(engine, key, send).await,
+            None => {
+                let refusal: Refusal = super::engine::not_found(key);
+                return Ok(write_frame(send, &Response::Refused(refusal)).await?);
+            }
         }
     }
 }

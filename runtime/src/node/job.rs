@@ -32,11 +32,22 @@ pub(crate) struct LiveJob {
     changed: watch::Sender<()>,
 }
 
+/// What came of accepting a job.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Acceptance {
+    /// It is on the disk, for the first time.
+    New,
+    /// It was on the disk when the node started.
+    Before,
+    /// Another job of the name was on the disk first. This one is forgotten.
+    Never,
+}
+
 /// How far a job is.
 #[derive(Debug, Default)]
 pub(crate) struct JobState {
     /// Whether it is on the disk; nothing while that is being found out.
-    pub(crate) accepted: Option<Result<bool, StoreError>>,
+    pub(crate) accepted: Option<Result<Acceptance, StoreError>>,
     /// What runs, or has run and is being written down.
     pub(crate) running: BTreeMap<u32, Arc<Run>>,
     /// Indices with a result on the disk, in the order in which they got there.
@@ -74,8 +85,8 @@ impl LiveJob {
         self.changed.subscribe()
     }
 
-    /// Waits until it is known whether the job is on the disk: true when it was not there before.
-    pub(crate) async fn accepted(&self) -> Result<bool, StoreError> {
+    /// Waits until it is known whether the job is on the disk.
+    pub(crate) async fn accepted(&self) -> Result<Acceptance, StoreError> {
         let mut changed = self.watch();
         loop {
             if let Some(accepted) = self.state().accepted.clone() {

@@ -37,7 +37,7 @@ use denali_protocol::identity::PublicKey;
 use engine::Engine;
 use policy::{Policy, PolicyError};
 use std::{
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     net::SocketAddr,
     path::PathBuf,
     sync::Arc,
@@ -116,14 +116,13 @@ impl Node {
         let policy = options.policy.as_deref().map_or_else(|| Ok(Policy::default()), Policy::read)?;
         let data = DataDirectory::open(&options.data)?;
         let key = data.key()?;
-        // Started for the answer alone: a node that cannot run jobs must not accept any.
-        let (probe, reports) = launcher.0().await?;
-        probe.kill();
-        drop(reports);
+        // A node that cannot run jobs must not accept any.
+        let spare = launcher.0().await?;
         let store = Store::open(data.path())?;
         let endpoint = transport::server_endpoint(options.listen, &key)?;
         let address = endpoint.local_addr()?;
         let engine = Engine::new(key, policy, store, launcher);
+        engine.tenants.keep_spare(spare);
         let jobs = engine.take_up()?;
         if jobs > 0 {
             tracing::info!(jobs, "taking up jobs that were accepted before");
@@ -201,7 +200,8 @@ fn start_log() {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,denali=info"));
     // Fails where the process logs already.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false).try_init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    let _ = log.with_ansi(io::stderr().is_terminal()).try_init();
 }
 
 #[cfg(test)]

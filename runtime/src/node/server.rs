@@ -115,6 +115,7 @@ async fn answer(
     send: &mut SendStream,
     receive: &mut RecvStream,
 ) -> Result<(), RequestError> {
+    let turn = client.turn().await;
     let request = match tokio::time::timeout(STALL, transport::read_frame(receive)).await {
         Ok(Ok(request)) => request,
         Ok(Err(ReceiveError::Frame(error))) => return Err(invalid(error.to_string()).into()),
@@ -123,8 +124,10 @@ async fn answer(
         Err(_) => return Err(invalid("no request arrived on this stream".to_owned()).into()),
     };
     engine.policy.admit(client.key())?;
+    // Held on while the input of a submission arrives. Any other request is here in full.
+    let turn = if matches!(request, Request::Submit(_)) { turn } else { Default::default() };
     match request {
-        Request::Submit(submit) => submit::submit(engine, client, submit, send, receive).await,
+        Request::Submit(submit) => submit::submit(engine, client, turn, submit, send, receive).await,
         Request::Follow(job) => query::follow(engine, client.key(), job, send).await,
         Request::Result { job, index } => query::result(engine, client.key(), job, index, send).await,
         Request::Info => say(send, &Response::Info(query::info(engine))).await,

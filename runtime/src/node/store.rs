@@ -7,21 +7,24 @@
 pub(crate) mod files;
 mod read;
 mod record;
+mod tables;
+mod upload;
 mod writer;
 
 pub(crate) use read::Unfinished;
 pub(crate) use record::{INLINE_INPUT_BYTES, JobKey, JobRecord, OutputPlace, ResultRecord, Totals};
-pub(crate) use writer::{Applied, Expired, Op};
+pub(crate) use upload::{Upload, UploadError};
+pub(crate) use writer::{Applied, Op};
 
 use denali_protocol::wire::message::{Refusal, RefusalKind};
 use files::Files;
-use redb::{Database, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use std::{
     io,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc, PoisonError, RwLock,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
         mpsc,
     },
 };
@@ -122,21 +125,37 @@ impl From<denali_protocol::codec::EncodeError> for StoreError {
     }
 }
 
+/// Opens the database file.
+type Opener = Box<dyn Fn() -> Result<Database, redb::DatabaseError> + Send + Sync>;
+
 /// The database file, closed and opened again after an I/O error.
-#[derive(Debug)]
 struct Base {
-    path: PathBuf,
+    opener: Opener,
     open: RwLock<Option<Database>>,
+    /// Closed for good: the node is stopping.
+    closed: AtomicBool,
+}
+
+impl std::fmt::Debug for Base {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Base").finish_non_exhaustive()
+    }
 }
 
 impl Base {
-    fn open(path: PathBuf) -> Result<Self, StoreError> {
-        let database = Self::open_file(&path)?;
-        Ok(Self { path, open: RwLock::new(Some(database)) })
+    fn open(opener: Opener) -> Result<Self, StoreError> {
+        let database = Self::prepare(opener()?)?;
+        Ok(Self { opener, open: RwLock::new(Some(database)), closed: AtomicBool::new(false) })
     }
 
-    fn open_file(path: &Path) -> Result<Database, StoreError> {
-        let database = Database::builder().set_cache_size(CACHE_BYTES).create(path)?;
+    /// Makes the tables where they are missing, and checks the version.
+    fn prepare(database: Database) -> Result<Database, StoreError> {
+        // The usual case writes nothing: results can be read from a disk that is full.
+        if let Ok(meta) = database.begin_read()?.open_table(META)
+            && meta.get(META_VERSION)?.is_some_and(|version| version.value() == VERSION)
+        {
+            return Ok(database);
+        }
         let write = database.begin_write()?;
         {
             write.open_table(JOBS)?;
@@ -156,22 +175,37 @@ impl Base {
         Ok(database)
     }
 
+    /// Works with the database, opened again if it was closed after an I/O error.
     fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let is_open = self.open.read().unwrap_or_else(PoisonError::into_inner).is_some();
+        if !is_open {
+            self.open_again()?;
+        }
         match &*self.open.read().unwrap_or_else(PoisonError::into_inner) {
             Some(database) => work(database),
-            None => Err(StoreError::Io("it is closed after an I/O error, and will be opened again".to_owned())),
+            None => Err(StoreError::Closed),
         }
     }
 
+    /// Closes the file for good.
     fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
         *self.open.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Closes and opens the file: after an I/O error, redb refuses everything until then.
-    fn reopen(&self) -> Result<(), StoreError> {
+    /// Closes the file, to be opened when it is next needed: after an I/O error, redb refuses everything until then.
+    fn give_up(&self) {
+        *self.open.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn open_again(&self) -> Result<(), StoreError> {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        *open = None;
-        *open = Some(Self::open_file(&self.path)?);
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(StoreError::Closed);
+        }
+        if open.is_none() {
+            *open = Some(Self::prepare((self.opener)()?)?);
+        }
         Ok(())
     }
 }
@@ -205,7 +239,12 @@ impl Store {
     /// # Errors
     /// When the disk fails, or the files there are not of this version.
     pub(crate) fn open(directory: &Path) -> Result<Self, StoreError> {
-        let base = Arc::new(Base::open(directory.join("store.redb"))?);
+        let path = directory.join("store.redb");
+        Self::open_with(directory, Box::new(move || Database::builder().set_cache_size(CACHE_BYTES).create(&path)))
+    }
+
+    fn open_with(directory: &Path, opener: Opener) -> Result<Self, StoreError> {
+        let base = Arc::new(Base::open(opener)?);
         let files = Arc::new(Files::open(directory)?);
         let gauges = Arc::new(Gauges::default());
         let (writer, tasks) = mpsc::channel();
@@ -222,7 +261,7 @@ impl Store {
     /// applied in the order of these calls.
     pub(crate) fn write(&self, op: Op, done: impl FnOnce(Result<Applied, StoreError>) + Send + 'static) {
         self.gauges.unwritten.fetch_add(1, Ordering::Relaxed);
-        let change = writer::Change { op, done: Box::new(done) };
+        let change = Box::new(writer::Change { op, done: Box::new(done) });
         if let Err(mpsc::SendError(writer::Task::Change(change))) = self.writer.send(writer::Task::Change(change)) {
             self.gauges.unwritten.fetch_sub(1, Ordering::Relaxed);
             (change.done)(Err(StoreError::Closed));

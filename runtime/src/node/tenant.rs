@@ -1,26 +1,23 @@
-//! Workers, one a client: started when a client's job starts, stopped when idle for a while, bounded in number. Here
-//! live the tasks that read what workers report; a worker that dies takes its runs along and nothing else.
+//! Workers, one a client: given out when a client's job starts, stopped when idle for a while, bounded in number. One
+//! that has not met a client yet is kept ready. `serve` is the task of one worker; one that dies takes
+//! its runs along and nothing else.
+
+mod serve;
 
 use super::{engine::Engine, job::Run};
 use crate::worker::{Reports, SpawnError, Worker};
-use denali_protocol::{identity::PublicKey, job::Outcome};
-use denali_vmm::worker::message::{Report, RunId, Start};
+use denali_protocol::identity::PublicKey;
+use denali_vmm::worker::message::{RunId, Start};
 use std::{
     collections::HashMap,
     os::fd::OwnedFd,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::Ordering},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 /// A worker with nothing to do for so long is stopped.
 const IDLE: Duration = Duration::from_secs(30);
-
-/// How often a worker's overdue runs and idleness are looked at.
-const LOOK: Duration = Duration::from_secs(5);
-
-/// Pauses before a worker that could not be started is tried again. After the last one its runs are lost.
-const SPAWN_PAUSES: [Duration; 3] = [Duration::from_millis(100), Duration::from_secs(1), Duration::from_secs(5)];
 
 type Spawned = Result<(Worker, Reports), SpawnError>;
 
@@ -52,6 +49,8 @@ pub(crate) struct Tenants {
     most: usize,
     launcher: Launcher,
     tenants: Mutex<HashMap<PublicKey, Arc<Tenant>>>,
+    /// A worker that no client has used: the next client's first job need not wait for one to start.
+    spare: Mutex<Option<(Worker, Reports)>>,
 }
 
 /// One client's worker.
@@ -122,7 +121,16 @@ impl Tenant {
 
 impl Tenants {
     pub(crate) fn new(most: usize, launcher: Launcher) -> Self {
-        Self { most, launcher, tenants: Mutex::default() }
+        Self { most, launcher, tenants: Mutex::default(), spare: Mutex::default() }
+    }
+
+    /// Keeps a worker that no client has used.
+    pub(crate) fn keep_spare(&self, spare: (Worker, Reports)) {
+        *self.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(spare);
+    }
+
+    fn take_spare(&self) -> Option<(Worker, Reports)> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn tenants(&self) -> MutexGuard<'_, HashMap<PublicKey, Arc<Tenant>>> {
@@ -168,7 +176,8 @@ impl Tenants {
         tenant.take(assignment);
         tenants.insert(client, Arc::clone(&tenant));
         drop(tenants);
-        tokio::runtime::Handle::clone(engine.runtime()).spawn(serve(Arc::downgrade(engine), tenant, self.launcher));
+        let spare = self.take_spare();
+        engine.runtime().spawn(serve::serve(Arc::downgrade(engine), tenant, self.launcher, spare));
     }
 
     /// Tells a run's worker to end it.
@@ -184,6 +193,7 @@ impl Tenants {
 
     /// Kills all workers.
     pub(crate) fn close(&self) {
+        drop(self.take_spare());
         let tenants = std::mem::take(&mut *self.tenants());
         for tenant in tenants.values() {
             tenant.close();
@@ -195,142 +205,6 @@ impl Tenants {
         // A successor may be there already.
         if tenants.get(&tenant.client).is_some_and(|held| Arc::ptr_eq(held, tenant)) {
             tenants.remove(&tenant.client);
-        }
-    }
-}
-
-/// Starts one worker and reads its reports until it is dead or idle.
-async fn serve(engine: Weak<Engine>, tenant: Arc<Tenant>, launcher: Launcher) {
-    let why = match spawn(launcher, &tenant).await {
-        Ok((worker, reports)) => {
-            adopt(&tenant, worker);
-            read(&engine, &tenant, reports).await
-        }
-        Err(error) => format!("no worker could be started: {error}"),
-    };
-    let Some(engine) = engine.upgrade() else { return };
-    engine.tenants.remove(&tenant);
-    let runs = tenant.close();
-    if !runs.is_empty() {
-        tracing::warn!(client = %tenant.client.short(), runs = runs.len(), "a worker was lost: {why}");
-    }
-    for run in runs {
-        engine.lost(&run, &why);
-    }
-}
-
-async fn spawn(launcher: Launcher, tenant: &Tenant) -> Spawned {
-    for pause in SPAWN_PAUSES {
-        match launcher.0().await {
-            Err(error) if !tenant.state().closed => {
-                tracing::warn!("a worker could not be started, trying again: {error}");
-                tokio::time::sleep(pause).await;
-            }
-            spawned => return spawned,
-        }
-    }
-    launcher.0().await
-}
-
-/// The worker is ready: gives it what waits.
-fn adopt(tenant: &Tenant, worker: Worker) {
-    let mut state = tenant.state();
-    if state.closed {
-        return worker.kill();
-    }
-    for (start, bundle, input) in std::mem::take(&mut state.waiting) {
-        let run = start.run;
-        // Fails only for a worker that is dead already: its reader will see.
-        let _ = worker.start(start, bundle, input);
-        if state.runs.get(&run).is_some_and(|run| run.job.state().totals.cancelled) {
-            let _ = worker.cancel(run);
-        }
-    }
-    state.worker = Some(worker);
-}
-
-/// Reads reports until there are no more, and says why.
-async fn read(engine: &Weak<Engine>, tenant: &Tenant, mut reports: Reports) -> String {
-    let mut look = tokio::time::interval(LOOK);
-    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            biased;
-            report = reports.next() => match report {
-                Ok(report) => {
-                    let Some(engine) = engine.upgrade() else { return "the node is stopping".to_owned() };
-                    heed(&engine, tenant, report);
-                }
-                Err(death) => return death.to_string(),
-            },
-            _ = look.tick() => {
-                if tenant.retire(IDLE) {
-                    return "it was idle".to_owned();
-                }
-                let now = Instant::now();
-                if let Some(run) = tenant.state().runs.values().find(|run| run.deadline < now) {
-                    return format!("it did not end job {} in time", run.job.key.job);
-                }
-            }
-        }
-    }
-}
-
-/// One report, which follows the rules.
-fn heed(engine: &Arc<Engine>, tenant: &Tenant, report: Report) {
-    let run = |id| tenant.state().runs.get(&id).cloned();
-    match report {
-        Report::Ready(_) => {}
-        Report::Started { run: id, vm } => {
-            if let Some(run) = run(id) {
-                let _ = run.vm.set(vm);
-                run.job.wake();
-            }
-        }
-        Report::Output { run: id, channel, bytes } => {
-            if let Some(run) = run(id) {
-                keep(tenant, &run, channel, &bytes);
-            }
-        }
-        Report::Progress { run: id, permille } => {
-            if let Some(run) = run(id)
-                && run.permille.swap(permille, Ordering::Relaxed) != permille
-            {
-                run.job.wake();
-            }
-        }
-        Report::Ended { run: id, outcome, usage } => {
-            let run = {
-                let mut state = tenant.state();
-                state.last_used = Instant::now();
-                state.runs.remove(&id)
-            };
-            if let Some(run) = run {
-                let cancelled = run.job.state().totals.cancelled;
-                // A worker that says so on its own does not speak for the client.
-                let outcome = match outcome {
-                    Outcome::Cancelled if !cancelled => Outcome::Lost("its worker cancelled it".to_owned()),
-                    outcome => outcome,
-                };
-                engine.ended(&run, outcome, usage);
-            }
-        }
-    }
-}
-
-fn keep(tenant: &Tenant, run: &Arc<Run>, channel: denali_protocol::job::Channel, bytes: &[u8]) {
-    if run.unkept.load(Ordering::Relaxed) {
-        return;
-    }
-    let kept = run.spool().append(channel, bytes);
-    match kept {
-        Ok(()) => run.job.wake(),
-        Err(error) => {
-            tracing::error!(job = %run.job.key.job, "its output cannot be kept, so it is stopped: {error}");
-            run.unkept.store(true, Ordering::Relaxed);
-            if let Some(worker) = &tenant.state().worker {
-                let _ = worker.cancel(run.id);
-            }
         }
     }
 }

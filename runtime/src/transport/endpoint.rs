@@ -24,10 +24,10 @@ const STREAMS: u32 = 256;
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 
 /// Bytes of one connection that a peer may send ahead of the readers, all streams together.
-const RECEIVE_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+const RECEIVE_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
 
 /// Bytes of one connection that are kept for sending again until the peer has acknowledged them.
-const SEND_WINDOW_BYTES: u64 = 4 * 1024 * 1024;
+const SEND_WINDOW_BYTES: u64 = 2 * 1024 * 1024;
 
 /// A peer that says nothing for so long is gone.
 const IDLE_MS: u32 = 30_000;

@@ -19,8 +19,10 @@ use std::{
     time::Duration,
 };
 
+type Launched = Result<(Worker, Reports), SpawnError>;
+
 /// A worker of the test process, ready.
-pub(crate) fn launch() -> Pin<Box<dyn Future<Output = Result<(Worker, Reports), SpawnError>> + Send>> {
+pub(crate) fn launch() -> Pin<Box<dyn Future<Output = Launched> + Send>> {
     Box::pin(async {
         let (ours, theirs) = UnixStream::pair()?;
         std::thread::spawn(move || serve(theirs));
@@ -150,6 +152,8 @@ impl Fake {
                 static DEAD: AtomicU64 = AtomicU64::new(0);
                 self.print(run, Channel::Output, b"first try");
                 if DEAD.fetch_add(1, Ordering::Relaxed) == 0 {
+                    // Time to be seen.
+                    std::thread::sleep(Duration::from_millis(100));
                     return None;
                 }
             }

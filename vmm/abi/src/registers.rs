@@ -39,7 +39,7 @@ pub struct VirtualRegisters {
     pub cpu_limit_us: u64,
     /// CPU time used when the VM was last entered, in microseconds. Changes.
     pub cpu_used_us: u64,
-    /// What happened since the VM was last entered: bits of [`pending`]. Changes at each entry.
+    /// What happened since an IDLE last returned, or since the start: bits of [`pending`]. Written at each entry.
     pub pending: u64,
     /// Address of the transmit ring.
     pub transmit_ring: u64,
@@ -78,7 +78,7 @@ pub struct VirtualRegisters {
 pub mod pending {
     /// Frames are in the receive ring.
     pub const RECEIVE: u64 = 1 << 0;
-    /// The transmit ring has room again.
+    /// The VMM took frames from the transmit ring.
     pub const TRANSMIT: u64 = 1 << 1;
     /// The time given to IDLE has come.
     pub const TIMER: u64 = 1 << 2;

@@ -73,3 +73,6 @@ impl Link {
 }
 
 const _: () = assert!(ETHERNET + IPV4 + 8 == UDP_HEADERS_BYTES);
+
+#[cfg(test)]
+mod tests;

@@ -83,3 +83,6 @@ pub(crate) fn put_arguments(frame: &mut Vec<u8>, arguments: &[String]) {
         frame.extend(argument.as_bytes());
     }
 }
+
+#[cfg(test)]
+mod tests;

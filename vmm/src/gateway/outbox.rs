@@ -82,3 +82,6 @@ impl Outbox {
 }
 
 const _: () = assert!(denali_abi::ring::FRAME_BYTES_MAX <= OUTPUT_PIECE_BYTES, "a frame's output is one piece");
+
+#[cfg(test)]
+mod tests;

@@ -140,3 +140,6 @@ fn xsave_bytes(model: CpuModel) -> u32 {
 fn bits(model: CpuModel, function: u32, register: Register) -> u32 {
     FEATURES.iter().filter(|f| f.4 <= model && f.0 == function && f.1 == register).fold(0, |bits, f| bits | 1 << f.2)
 }
+
+#[cfg(test)]
+mod tests;

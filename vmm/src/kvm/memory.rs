@@ -23,7 +23,9 @@ impl GuestMemory {
     /// Maps memory for one VM of `image`. Nothing is copied until it is written.
     pub(crate) fn new(image: &Image) -> io::Result<Self> {
         let ram = map(image.memory_bytes)?;
-        overlay(&ram, IMAGE_BASE, image.end - IMAGE_BASE, &image.file, 0)?;
+        for range in &image.filled {
+            overlay(&ram, range.start, range.end - range.start, &image.file, range.start - IMAGE_BASE)?;
+        }
         let tables = Tables::of(image.memory_bytes);
         let supervisor = map(tables.bytes())?;
         overlay(&supervisor, 0, tables.bytes(), &image.file, image.supervisor_offset())?;
@@ -74,9 +76,10 @@ struct RegisterPage(VirtualRegisters);
 // to its size), so every byte pattern is a value and every value has all its bytes set.
 unsafe impl ByteValued for RegisterPage {}
 
-/// Counts pages that are present and not of a file (Linux `Documentation/admin-guide/mm/pagemap.rst`).
+/// Counts pages that are in memory or swapped out, and not of a file (Linux `Documentation/admin-guide/mm/pagemap.rst`).
 fn private_pages(pagemap: &File, region: &MmapRegion) -> io::Result<u64> {
     const PRESENT: u64 = 1 << 63;
+    const SWAPPED: u64 = 1 << 62;
     const FILE_OR_SHARED: u64 = 1 << 61;
     let first = region.as_ptr() as u64 / PAGE_BYTES;
     let count = region.size() as u64 / PAGE_BYTES;
@@ -93,7 +96,8 @@ fn private_pages(pagemap: &File, region: &MmapRegion) -> io::Result<u64> {
             .as_chunks::<8>()
             .0
             .iter()
-            .filter(|entry| u64::from_le_bytes(**entry) & (PRESENT | FILE_OR_SHARED) == PRESENT)
+            .map(|entry| u64::from_le_bytes(*entry))
+            .filter(|entry| entry & (PRESENT | SWAPPED) != 0 && entry & FILE_OR_SHARED == 0)
             .count() as u64;
         done += read as u64 / 8;
     }
@@ -134,3 +138,6 @@ fn overlay(region: &MmapRegion, at: u64, bytes: u64, file: &File, offset: u64) -
     };
     mapped.map(drop).map_err(io::Error::from)
 }
+
+#[cfg(test)]
+mod tests;

@@ -166,3 +166,6 @@ fn segment<'a>(
     let pages = start / PAGE_BYTES * PAGE_BYTES..end.next_multiple_of(PAGE_BYTES);
     Ok(Segment { start, data, pages, rights })
 }
+
+#[cfg(test)]
+mod tests;

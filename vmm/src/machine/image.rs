@@ -1,7 +1,8 @@
 //! A prepared image: what every VM of a bundle starts from, laid out once into a sealed memory file that all of them map
 //! copy-on-write.
 //!
-//! The file holds guest memory from [`IMAGE_BASE`] to the end of the modules, then the supervisor slot.
+//! The file holds guest memory from [`IMAGE_BASE`] to the end of the modules, then the supervisor slot. Only what the bundle
+//! fills is mapped from it: a page of zeros would be allocated twice when a VM touches it, in the file and for the VM.
 
 use super::{
     elf::{self, ElfError, Program},
@@ -10,11 +11,11 @@ use super::{
     stubs,
 };
 use denali_abi::memory::{
-    CONTROL, IMAGE_BASE, MEMORY_BYTES_MIN, Module, PAGE_BYTES, REGISTERS, STACK_BOTTOM, STACK_TOP,
+    CONTROL, IMAGE_BASE, MEMORY_BYTES_MAX, MEMORY_BYTES_MIN, Module, PAGE_BYTES, REGISTERS, STACK_BOTTOM, STACK_TOP,
 };
 use denali_protocol::bundle::{Content, CpuModel};
 use rustix::fs::{MemfdFlags, SealFlags};
-use std::{fs::File, os::unix::fs::FileExt};
+use std::{fs::File, ops::Range, os::unix::fs::FileExt};
 
 /// What every VM of a bundle starts from.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub struct Image {
     pub(crate) memory_bytes: u64,
     /// Address of the first instruction.
     pub(crate) entry: u64,
+    /// Guest addresses that the file fills, in whole pages, ascending and apart. All other memory is zero at the start.
+    pub(crate) filled: Vec<Range<u64>>,
     /// End of image and modules: the rings and the heap follow.
     pub(crate) end: u64,
     /// Address of the module table.
@@ -54,6 +57,14 @@ pub enum ImageError {
         /// Memory of the VM.
         memory_bytes: u64,
     },
+    /// No VM has so much memory.
+    #[error(
+        "a VM can't have {memory_bytes} bytes of memory: {MEMORY_BYTES_MIN} to {MEMORY_BYTES_MAX} in pages of {PAGE_BYTES}"
+    )]
+    MemorySize {
+        /// Bytes asked for.
+        memory_bytes: u64,
+    },
     /// The host has no room for the image.
     #[error("the host could not hold the image: {0}")]
     Host(#[from] std::io::Error),
@@ -68,6 +79,9 @@ impl Image {
     /// # Errors
     /// [`ImageError`], by fault of the bundle or of the host.
     pub fn prepare(content: &Content<'_>, memory_bytes: u64) -> Result<Self, ImageError> {
+        if !(MEMORY_BYTES_MIN..=MEMORY_BYTES_MAX).contains(&memory_bytes) || !memory_bytes.is_multiple_of(PAGE_BYTES) {
+            return Err(ImageError::MemorySize { memory_bytes });
+        }
         let program = elf::parse(content.program(), memory_bytes)?;
         let modules = Modules::lay_out(content, program.end).filter(|m| m.end + ROOM_BYTES <= memory_bytes);
         let modules = modules.ok_or(ImageError::Memory { taken: program.end, needed: ROOM_BYTES, memory_bytes })?;
@@ -93,16 +107,38 @@ impl Image {
             cpu: content.manifest().cpu,
             memory_bytes,
             entry: program.entry,
+            filled: filled(&program, modules.end),
             end: modules.end,
             modules: modules.table,
             module_count: modules.entries.len() as u64,
         })
     }
 
+    /// Bytes that it holds in memory as long as it is kept.
+    pub(crate) fn bytes(&self) -> u64 {
+        let filled: u64 = self.filled.iter().map(|range| range.end - range.start).sum();
+        filled + Tables::of(self.memory_bytes).bytes()
+    }
+
     /// Place of the supervisor slot in the file.
     pub(crate) fn supervisor_offset(&self) -> u64 {
         self.end - IMAGE_BASE
     }
+}
+
+fn filled(program: &Program<'_>, modules_end: u64) -> Vec<Range<u64>> {
+    let pages = program.segments.iter().map(|segment| {
+        let data_end = segment.start + segment.data.len() as u64;
+        segment.pages.start..data_end.next_multiple_of(PAGE_BYTES).max(segment.pages.start)
+    });
+    let mut filled: Vec<Range<u64>> = Vec::new();
+    for range in pages.chain(std::iter::once(program.end..modules_end)).filter(|range| !range.is_empty()) {
+        match filled.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => filled.push(range),
+        }
+    }
+    filled
 }
 
 fn ranges(program: &Program<'_>, modules_end: u64, memory_bytes: u64) -> Vec<(u64, u64, Rights)> {

@@ -105,3 +105,6 @@ const _: () = {
     assert!(TSS + TSS_BYTES <= STUBS);
     assert!(SUPERVISOR_BASE.is_multiple_of(PD_SPAN), "one PDPT entry starts the supervisor slot");
 };
+
+#[cfg(test)]
+mod tests;

@@ -99,3 +99,6 @@ pub(crate) fn write(slot: &mut [u8], memory_bytes: u64, ranges: &[(u64, u64, Rig
 const TABLE_OF_SLOT: u64 = super::layout::TABLES;
 
 const _: () = assert!(PD_SPAN / PT_SPAN == 512);
+
+#[cfg(test)]
+mod tests;

@@ -108,3 +108,6 @@ fn write_tss(slot: &mut [u8]) {
 }
 
 const _: () = assert!(TASK as u64 + 16 == GDT_BYTES);
+
+#[cfg(test)]
+mod tests;

@@ -155,3 +155,6 @@ impl Producer {
         self.head += record_bytes(frame.len() as u64);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -76,13 +76,14 @@ impl Vm {
         let cable = Cable::new(Arc::clone(&memory), rings);
         let gateway = Gateway::new(cable, link, job.arguments, job.input, job.limits.output_bytes, job.sink)?;
         let doorbell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(io::Error::from)?;
-        let machine = VirtualMachine::new(host, memory, image.cpu, image.entry, doorbell.try_clone()?)?;
+        let machine = VirtualMachine::new(host, memory, image.cpu, image.entry)?;
         Ok(Self {
             id: job.vm,
             machine,
             door: Arc::new(Door::new(gateway, doorbell, watched, job.limits)),
             limits: job.limits,
             exits: Exits::default(),
+            has_doorbell: false,
             begun,
             clock_zero,
         })

@@ -52,12 +52,13 @@ impl Inside {
 
     /// Serves the cable. What the guest did wrong on it is the verdict.
     pub(crate) fn serve(&mut self) {
-        if self.verdict.is_none() {
-            if let Err(error) = self.gateway.pump() {
-                // What it put out before it broke a rule is passed on.
-                self.gateway.flush();
-                self.verdict = Some(error.into());
-            }
+        if self.verdict.is_some() {
+            return;
+        }
+        if let Err(error) = self.gateway.pump() {
+            // What it put out before it broke a rule is passed on.
+            self.gateway.flush();
+            self.verdict = Some(error.into());
         }
     }
 

@@ -10,8 +10,8 @@ mod protect;
 mod run;
 
 pub(crate) use build::{Assignment, BuildError};
-pub(crate) use door::Door;
 use door::Phase;
+pub(crate) use door::{Door, LOOK_INTERVAL};
 
 use crate::kvm::VirtualMachine;
 use denali_protocol::job::{Exits, Limits, VmId};
@@ -25,6 +25,8 @@ pub(crate) struct Vm {
     door: Arc<Door>,
     limits: Limits,
     exits: Exits,
+    /// Whether KICK goes to the door's doorbell.
+    has_doorbell: bool,
     /// When building it began.
     begun: Instant,
     /// Zero of the VM's clock.

@@ -114,12 +114,7 @@ impl Vm {
                 self.result(registers, 0);
                 Next::Enter(self.door.lock().happened())
             }
-            // Some hosts deliver an unusual KICK (by `outs`, say) here instead of to the doorbell.
-            Exit::Out { port: KICK, .. } => {
-                let mut inside = self.door.lock();
-                inside.serve();
-                Next::Enter(inside.happened())
-            }
+            Exit::Out { port: KICK, .. } => self.kick(),
             Exit::Out { port, .. } | Exit::In { port } => {
                 self.exits.fault += 1;
                 fault(FaultCause::UnknownPort { port })
@@ -140,6 +135,24 @@ impl Vm {
                 let error = std::io::Error::from_raw_os_error(errno);
                 Next::End(Outcome::Lost(format!("the host could not run the VM: {error}")))
             }
+        }
+    }
+
+    /// The first KICK exits; from then on the doorbell takes them, but for unusual ones on some hosts (by `outs`, say).
+    fn kick(&mut self) -> Next {
+        let happened = {
+            let mut inside = self.door.lock();
+            inside.kicks += 1;
+            inside.serve();
+            inside.happened()
+        };
+        if std::mem::replace(&mut self.has_doorbell, true) {
+            return Next::Enter(happened);
+        }
+        let doorbell = self.door.doorbell.try_clone().map_err(|error| error.to_string());
+        match doorbell.and_then(|doorbell| self.machine.set_doorbell(doorbell).map_err(|error| error.to_string())) {
+            Ok(()) => Next::Enter(happened),
+            Err(error) => Next::End(Outcome::Lost(error)),
         }
     }
 

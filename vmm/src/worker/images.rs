@@ -14,6 +14,9 @@ use std::{
 /// Images kept at the most. One tenant seldom has more bundles in work.
 const KEPT: usize = 8;
 
+/// Memory that kept images may hold together, but for the latest. One that VMs still use lives as long as they do.
+const KEPT_BYTES: u64 = 512 << 20;
+
 /// Why a bundle gave no image.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PrepareError {
@@ -34,7 +37,10 @@ impl PrepareError {
 
 /// The images in the order of their last use, the latest at the end.
 #[derive(Default)]
-pub(super) struct Images(Mutex<Vec<((Digest, u64), Arc<Image>)>>);
+pub(super) struct Images(Mutex<Vec<(Key, Arc<Image>)>>);
+
+/// A bundle, and the memory of its VMs in bytes.
+type Key = (Digest, u64);
 
 impl Images {
     /// The image of the bundle with this digest for VMs of `memory_bytes`, prepared from its file if need be. The lock is
@@ -49,12 +55,16 @@ impl Images {
                 Arc::new(Image::prepare(&Content::parse(&bytes)?, memory_bytes)?)
             }
         };
-        if images.len() == KEPT {
+        images.push((key, Arc::clone(&image)));
+        while images.len() > KEPT || (images.len() > 1 && held(&images) > KEPT_BYTES) {
             images.remove(0);
         }
-        images.push((key, Arc::clone(&image)));
         Ok(image)
     }
+}
+
+fn held(images: &[(Key, Arc<Image>)]) -> u64 {
+    images.iter().map(|(_, image)| image.bytes()).sum()
 }
 
 fn read(mut file: File) -> io::Result<Vec<u8>> {
@@ -63,3 +73,6 @@ fn read(mut file: File) -> io::Result<Vec<u8>> {
     file.read_to_end(&mut bytes)?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,19 +7,26 @@
 mod attendant;
 mod images;
 pub mod message;
+mod reporter;
 mod runs;
 mod socket;
 
 use crate::kvm::{self, Host};
 use message::{Command, Report};
+use reporter::Reporter;
 use runs::Runs;
 use socket::Commands;
-use std::{os::fd::OwnedFd, process::ExitCode};
+use std::{
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    process::ExitCode,
+};
 
 /// Serves the node at the other end of `socket`, a Unix stream socket, until it closes.
 #[must_use]
 pub fn serve(socket: OwnedFd) -> ExitCode {
-    let Ok((mut commands, reporter)) = socket::split(socket) else { return ExitCode::from(125) };
+    let stream = UnixStream::from(socket);
+    let Ok(reporter) = stream.try_clone().and_then(Reporter::start) else { return ExitCode::from(125) };
+    let mut commands = Commands::new(stream);
     let host = match Host::open().map_err(|e| e.to_string()).and_then(|host| {
         kvm::install_kick_handler().map_err(|e| format!("no signal handler: {e}"))?;
         Ok(host)
@@ -39,6 +46,18 @@ pub fn serve(socket: OwnedFd) -> ExitCode {
         Err(error) => {
             eprintln!("denali worker: {error}");
             ExitCode::from(125)
+        }
+    }
+}
+
+/// Held by each thread that serves VMs. A panic there is a mistake of ours that a guest found, or may find again: the
+/// worker ends at once, and the node learns of it, instead of VMs that no one stops or reports any more.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
         }
     }
 }

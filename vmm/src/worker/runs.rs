@@ -1,10 +1,11 @@
 //! The runs of a worker: each a job in a VM of its own, on a thread of its own.
 
 use super::{
+    AbortOnPanic,
     attendant::Attendant,
     images::Images,
     message::{Report, RunId, Start},
-    socket::Reporter,
+    reporter::Reporter,
 };
 use crate::{
     gateway::Sink,
@@ -62,6 +63,10 @@ impl Sink for ReportSink {
     fn progress(&mut self, permille: u16) {
         let _ = self.reporter.send(&Report::Progress { run: self.run, permille });
     }
+
+    fn keeps_up(&self) -> bool {
+        self.reporter.keeps_up()
+    }
 }
 
 impl Runs {
@@ -85,7 +90,11 @@ impl Runs {
         self.0.alive().insert(run, Stage::Building);
         let shared = Arc::clone(&self.0);
         let thread = thread::Builder::new().name(format!("run {}", run.0));
-        if let Err(error) = thread.spawn(move || shared.run(&start, bundle, input)) {
+        let run_to_end = move || {
+            let _guard = AbortOnPanic;
+            shared.run(&start, bundle, input);
+        };
+        if let Err(error) = thread.spawn(run_to_end) {
             self.0.ended(run, Outcome::Lost(format!("the host has no thread for a VM: {error}")), Usage::default());
         }
     }
@@ -99,7 +108,7 @@ impl Runs {
                 drop(alive);
                 door.stop(Outcome::Cancelled);
                 // The attendant repeats the knock until it is heard.
-                self.0.attendant.ring();
+                self.0.attendant.call(&door);
             }
             Some(stage) => *stage = Stage::Cancelled,
             None => {}
@@ -131,10 +140,12 @@ impl Shared {
             return self.ended(start.run, Outcome::Cancelled, Usage::default());
         }
         let _ = self.reporter.send(&Report::Started { run: start.run, vm: vm.id() });
-        self.attendant.add(vm.door());
+        self.attendant.call(vm.door());
         let (outcome, usage) = vm.run();
         // Reported before the VM is destroyed: that takes longer than a small job, and nothing depends on it.
         self.ended(start.run, outcome, usage);
+        // It lets go of the door, and so of the VM's memory.
+        self.attendant.call(vm.door());
     }
 
     fn build(&self, start: &Start, bundle: File, input: File) -> Result<Vm, Outcome> {

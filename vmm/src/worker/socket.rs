@@ -1,14 +1,13 @@
-//! The worker's end of the socket to its node: commands with descriptors in, reports out.
+//! The worker's end of the socket to its node: commands, with descriptors, come in.
 
-use super::message::{Command, Report};
+use super::message::Command;
 use denali_protocol::wire::frame::{self, FrameError, HEADER_BYTES};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use std::{
     collections::VecDeque,
-    io::{self, IoSliceMut, Write},
+    io::{self, IoSliceMut},
     mem::MaybeUninit,
     os::{fd::OwnedFd, unix::net::UnixStream},
-    sync::{Arc, Mutex, PoisonError},
 };
 
 /// The node broke the protocol, or went away in the middle of a command.
@@ -22,14 +21,6 @@ pub(super) enum SocketError {
     Descriptors,
 }
 
-/// Both directions of the socket.
-pub(super) fn split(socket: OwnedFd) -> io::Result<(Commands, Reporter)> {
-    let stream = UnixStream::from(socket);
-    let writer = stream.try_clone()?;
-    let commands = Commands { stream, buffer: VecDeque::new(), descriptors: VecDeque::new() };
-    Ok((commands, Reporter(Arc::new(Mutex::new(writer)))))
-}
-
 /// Reads commands.
 pub(super) struct Commands {
     stream: UnixStream,
@@ -41,6 +32,10 @@ pub(super) struct Commands {
 const DESCRIPTORS: usize = 2;
 
 impl Commands {
+    pub(super) fn new(stream: UnixStream) -> Self {
+        Self { stream, buffer: VecDeque::new(), descriptors: VecDeque::new() }
+    }
+
     /// The next command; `None` when the node closed the socket between two.
     pub(super) fn next(&mut self) -> Result<Option<Command>, SocketError> {
         let Some(header) = self.take::<HEADER_BYTES>()? else { return Ok(None) };
@@ -101,14 +96,5 @@ impl Commands {
     }
 }
 
-/// Sends reports; shared by all threads.
-#[derive(Clone, Debug)]
-pub(super) struct Reporter(Arc<Mutex<UnixStream>>);
-
-impl Reporter {
-    /// Sends a report, waiting while the node is busy. When the node is gone, the worker is about to end.
-    pub(super) fn send(&self, report: &Report) -> io::Result<()> {
-        let frame = frame::encode(report).map_err(io::Error::other)?;
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).write_all(&frame)
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -46,16 +46,20 @@ impl Engine {
     }
 
     fn conclude_now(self: &Arc<Self>, run: &Arc<Run>, outcome: Outcome, usage: Usage) {
+        if run.unkept.load(Ordering::Relaxed) {
+            // A spool that is not finished takes its file along.
+            return self.unkept(run, usage, &StoreError::Full);
+        }
         let finished = run.spool().finish();
         match finished {
-            Ok(finished) if !run.unkept.load(Ordering::Relaxed) => self.write(run, outcome, usage, finished),
-            Ok(_) => self.unkept(run, usage, &StoreError::Full),
+            Ok(finished) => self.write(run, outcome, usage, finished),
             Err(error) => self.unkept(run, usage, &error),
         }
     }
 
     /// The disk did not take a run's output: that is the result.
     fn unkept(self: &Arc<Self>, run: &Arc<Run>, usage: Usage, error: &StoreError) {
+        run.unkept.store(true, Ordering::Relaxed);
         let outcome = Outcome::Lost(format!("its output could not be kept: {error}"));
         self.write(run, outcome, usage, self.no_output());
     }
@@ -102,7 +106,7 @@ impl Engine {
                 let done = done.take_if(|_| at + 1 == some.len());
                 let (engine, job, index) = (Arc::clone(self), Arc::clone(job), *index);
                 self.store.write(op, move |outcome| {
-                    engine.on_finish(&job, index, false, outcome);
+                    engine.on_finish(&job, index, false, &outcome);
                     drop(done);
                 });
             }
@@ -114,7 +118,7 @@ impl Engine {
         let (index, succeeded) = (run.pick.index, outcome.exit_status() == 0);
         let op = self.finish_op(&run.job, Some(run), index, outcome, usage, finished);
         let (engine, job) = (Arc::clone(self), Arc::clone(&run.job));
-        self.store.write(op, move |outcome| engine.on_finish(&job, index, succeeded, outcome));
+        self.store.write(op, move |outcome| engine.on_finish(&job, index, succeeded, &outcome));
     }
 
     fn finish_op(
@@ -146,6 +150,8 @@ impl Engine {
         // Fails only above the limit, and the rules for workers keep an outcome's text far below.
         let receipt = Receipt::sign(&statement, &self.key).unwrap_or(Receipt(Vec::new()));
         let result = JobResult { index, outcome, usage, vm, outputs: finished.outputs, receipt };
+        // Who saw output that could not be kept must start over: the receipt is over none.
+        let run = run.filter(|run| !run.unkept.load(Ordering::Relaxed));
         let record = ResultRecord { result, run: run.map(|run| run.id.0), place: finished.place };
         Op::Finish {
             key: job.key.clone(),
@@ -162,11 +168,11 @@ impl Engine {
         job: &Arc<LiveJob>,
         index: u32,
         succeeded: bool,
-        outcome: Result<Applied, StoreError>,
+        outcome: &Result<Applied, StoreError>,
     ) {
         let all = job.change(|state| {
             state.running.remove(&index);
-            if outcome == Ok(Applied::Done) {
+            if *outcome == Ok(Applied::Done) {
                 state.ended.push(index);
                 let totals = &mut state.totals;
                 let count = if succeeded { &mut totals.succeeded } else { &mut totals.failed };

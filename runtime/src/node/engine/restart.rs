@@ -2,7 +2,7 @@
 
 use super::{Engine, submit::held_bytes, unix_ms};
 use crate::node::{
-    job::{JobState, LiveJob},
+    job::{Acceptance, JobState, LiveJob},
     queue::Ticket,
     store::{Applied, Op, StoreError, Unfinished, files::Kind},
 };
@@ -40,7 +40,7 @@ impl Engine {
         let Unfinished { key, record, totals, waiting } = unfinished;
         let ended = between(record.indices, &waiting);
         let ticket = Ticket(self.next_ticket.fetch_add(1, Ordering::Relaxed));
-        let state = JobState { accepted: Some(Ok(false)), ended, totals, ..JobState::default() };
+        let state = JobState { accepted: Some(Ok(Acceptance::Before)), ended, totals, ..JobState::default() };
         let job = Arc::new(LiveJob::new(key.clone(), ticket, record, None, state));
         {
             let mut state = self.state();

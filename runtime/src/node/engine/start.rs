@@ -26,7 +26,7 @@ impl Engine {
     /// Starts what may start.
     pub(crate) fn kick(self: &Arc<Self>) {
         while let Some((pick, job)) = self.next_start() {
-            self.start(pick, job);
+            self.start(pick, &job);
         }
     }
 
@@ -49,12 +49,12 @@ impl Engine {
         Some((pick, job?))
     }
 
-    fn start(self: &Arc<Self>, pick: Pick, job: Arc<LiveJob>) {
+    fn start(self: &Arc<Self>, pick: Pick, job: &Arc<LiveJob>) {
         let id = RunId(self.next_run.fetch_add(1, Ordering::Relaxed));
         let limits = job.record.limits;
         let deadline = Instant::now() + Duration::from_micros(limits.wall_time_us) + GRACE;
         let spool = Spool::new(Arc::clone(&self.store.files));
-        let run = Arc::new(Run::new(id, pick, Arc::clone(&job), deadline, spool));
+        let run = Arc::new(Run::new(id, pick, Arc::clone(job), deadline, spool));
         self.reserved.fetch_add(limits.output_bytes, Ordering::Relaxed);
         let cancelled = job.change(|state| {
             state.running.insert(pick.index, Arc::clone(&run));
@@ -63,7 +63,7 @@ impl Engine {
         if cancelled {
             return self.settle(&run, Outcome::Cancelled, Usage::default());
         }
-        match self.descriptors(&job) {
+        match self.descriptors(job) {
             Ok((bundle, input)) => {
                 let start = Start {
                     run: id,

@@ -3,7 +3,7 @@
 
 use super::{Engine, unix_ms};
 use crate::node::{
-    job::{JobState, LiveJob},
+    job::{Acceptance, JobState, LiveJob},
     policy::Grant,
     queue::Ticket,
     store::{Applied, JobKey, JobRecord, Op, StoreError, files::Kind},
@@ -90,8 +90,8 @@ impl Engine {
         Ok(self.store.job(key)?.map(|(record, _)| Existing::Ended(record)))
     }
 
-    /// Takes a job, which is not known by its name. The caller waits for [`LiveJob::accepted`].
-    pub(crate) fn take(self: &Arc<Self>, new: NewJob) -> Result<Arc<LiveJob>, Refusal> {
+    /// Takes a job; nothing where its name was taken meanwhile. The caller waits for [`LiveJob::accepted`].
+    pub(crate) fn take(self: &Arc<Self>, new: NewJob) -> Result<Option<Arc<LiveJob>>, Refusal> {
         let NewJob { key, submit, input, grant, name } = new;
         self.room(&key, submit.indices.count())?;
         let record = JobRecord {
@@ -114,8 +114,8 @@ impl Engine {
         let job = Arc::new(LiveJob::new(key.clone(), ticket, record.clone(), held, JobState::default()));
         {
             let mut state = self.state();
-            if let Some(twin) = state.by_key.get(&key) {
-                return Ok(Arc::clone(twin));
+            if state.by_key.contains_key(&key) {
+                return Ok(None);
             }
             self.use_files(&record);
             state.by_key.insert(key.clone(), Arc::clone(&job));
@@ -128,17 +128,17 @@ impl Engine {
             state.queue.submit(key.client, ticket, [record.indices].into(), record.vms);
         }
         self.kick();
-        Ok(job)
+        Ok(Some(job))
     }
 
     fn on_accept(self: &Arc<Self>, job: &Arc<LiveJob>, outcome: Result<Applied, StoreError>) {
         let accepted = match outcome {
-            Ok(Applied::Done) => Ok(true),
+            Ok(Applied::Done) => Ok(Acceptance::New),
             // It came and went while this one was being checked.
-            Ok(_) => Ok(false),
+            Ok(_) => Ok(Acceptance::Never),
             Err(error) => Err(error),
         };
-        if accepted != Ok(true) {
+        if accepted != Ok(Acceptance::New) {
             self.abandon(job);
         }
         job.change(|state| state.accepted = Some(accepted));

@@ -5,13 +5,19 @@ use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Connections in all.
-const CONNECTIONS: usize = 8192;
+const CONNECTIONS: usize = 1024;
 
 /// Connections of one client.
 const CONNECTIONS_OF_ONE: usize = 64;
+
+/// Requests of one client that are being received at once. More wait their turn.
+const REQUESTS: usize = 64;
+
+/// Requests of all clients that are being received at once: a frame and a small input each are in memory.
+const ALL_REQUESTS: usize = 1024;
 
 /// Uploads of one client to the disk at once. More wait their turn.
 const UPLOADS: usize = 8;
@@ -20,13 +26,24 @@ const UPLOADS: usize = 8;
 struct Held {
     connections: usize,
     uploads: Arc<Semaphore>,
+    requests: Arc<Semaphore>,
 }
 
 /// All clients that are connected.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Clients {
     held: Mutex<(usize, HashMap<PublicKey, Held>)>,
+    requests: Semaphore,
 }
+
+impl Default for Clients {
+    fn default() -> Self {
+        Self { held: Mutex::default(), requests: Semaphore::new(ALL_REQUESTS) }
+    }
+}
+
+/// A turn to be received.
+pub(super) type Turn<'a> = (Option<SemaphorePermit<'a>>, Option<SemaphorePermit<'a>>);
 
 /// One connection of a client.
 #[derive(Debug)]
@@ -34,6 +51,7 @@ pub(super) struct Client {
     key: PublicKey,
     clients: Arc<Clients>,
     uploads: Arc<Semaphore>,
+    requests: Arc<Semaphore>,
 }
 
 impl Clients {
@@ -49,10 +67,14 @@ impl Clients {
             return None;
         }
         *all += 1;
-        let held =
-            clients.entry(key).or_insert_with(|| Held { connections: 0, uploads: Arc::new(Semaphore::new(UPLOADS)) });
+        let held = clients.entry(key).or_insert_with(|| Held {
+            connections: 0,
+            uploads: Arc::new(Semaphore::new(UPLOADS)),
+            requests: Arc::new(Semaphore::new(REQUESTS)),
+        });
         held.connections += 1;
-        Some(Client { key, clients: Arc::clone(self), uploads: Arc::clone(&held.uploads) })
+        let (uploads, requests) = (Arc::clone(&held.uploads), Arc::clone(&held.requests));
+        Some(Client { key, clients: Arc::clone(self), uploads, requests })
     }
 }
 
@@ -60,6 +82,12 @@ impl Client {
     /// Its key.
     pub(super) fn key(&self) -> PublicKey {
         self.key
+    }
+
+    /// A turn to be received, held until the request is in the node's hands.
+    pub(super) async fn turn(&self) -> Turn<'_> {
+        // Its own first, so that a client that waits for itself is in nobody's way. Neither semaphore is ever closed.
+        (self.requests.acquire().await.ok(), self.clients.requests.acquire().await.ok())
     }
 
     /// Its turns to upload.

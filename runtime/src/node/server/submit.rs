@@ -1,14 +1,12 @@
 //! Submitting: everything is checked that can be before a byte is taken, and nothing is kept of what is refused.
 
-use super::{Client, RequestError, STALL, gone, invalid, query, say};
+use super::{Client, RequestError, STALL, clients::Turn, gone, invalid, query, say};
 use crate::node::{
     bundles::ReadError,
-    engine::{Engine, Existing, Input, NewJob, unix_ms},
+    engine::{Engine, Existing, Input, NewJob, not_found, unix_ms},
+    job::Acceptance,
     policy::{self, Grant},
-    store::{
-        INLINE_INPUT_BYTES, JobKey,
-        files::{Kind, Upload, UploadError},
-    },
+    store::{INLINE_INPUT_BYTES, JobKey, Upload, UploadError, files::Kind},
 };
 use denali_protocol::{
     bundle::{Manifest, verify_signatures},
@@ -21,67 +19,68 @@ use std::sync::Arc;
 
 pub(super) async fn submit(
     engine: &Arc<Engine>,
-    client: &Arc<Client>,
+    client: &Client,
+    turn: Turn<'_>,
     submit: Submit,
     send: &mut SendStream,
     receive: &mut RecvStream,
 ) -> Result<(), RequestError> {
     let key = JobKey { client: client.key(), job: submit.job.clone() };
     let attach = submit.attach;
-    let new = match engine.existing(&key)? {
-        Some(existing) => known(&existing, &submit).await?,
-        None => {
-            let job = engine.take(check_and_receive(engine, client, &key, submit.clone(), send, receive).await?)?;
-            match job.accepted().await {
-                Ok(true) => true,
-                // The name was taken while this one was being received.
-                Ok(false) => known_again(engine, &key, &submit).await?,
-                Err(error) => return Err(error.into()),
-            }
+    let mut new = false;
+    if !is_known(engine, &key, &submit).await? {
+        let job = check_and_receive(engine, client, turn, submit.clone(), send, receive).await?;
+        new = match engine.take(job)? {
+            Some(job) => job.accepted().await? == Acceptance::New,
+            None => false,
+        };
+        // The name may have been taken while this one was being received.
+        if !new && !is_known(engine, &key, &submit).await? {
+            return Err(not_found(&key).into());
         }
-    };
+    }
     say(send, &Response::Accepted { new }).await?;
     if attach { query::follow(engine, key.client, key.job, send).await } else { Ok(()) }
 }
 
-/// The name is taken: by this very job?
-async fn known(existing: &Existing, submit: &Submit) -> Result<bool, Refusal> {
-    if !existing.record().is_same(submit) {
-        let message = format!("the name {} is taken by another job of yours; choose another", submit.job);
+/// Whether this very job is on the disk. Refused where another has its name.
+async fn is_known(engine: &Arc<Engine>, key: &JobKey, submit: &Submit) -> Result<bool, Refusal> {
+    while let Some(existing) = engine.existing(key)? {
+        if let Existing::Live(job) = &existing
+            && job.accepted().await? == Acceptance::Never
+        {
+            // Forgotten by now: another was there first.
+            continue;
+        }
+        if existing.record().is_same(submit) {
+            return Ok(true);
+        }
+        let message = format!("the name {} is taken by another job of yours; choose another", key.job);
         return Err(Refusal { kind: RefusalKind::Conflict, message });
-    }
-    if let Existing::Live(job) = existing {
-        job.accepted().await?;
     }
     Ok(false)
 }
 
-async fn known_again(engine: &Arc<Engine>, key: &JobKey, submit: &Submit) -> Result<bool, Refusal> {
-    match engine.existing(key)? {
-        Some(existing) => known(&existing, submit).await,
-        None => Err(crate::node::engine::not_found(key)),
-    }
-}
-
 async fn check_and_receive(
     engine: &Arc<Engine>,
-    client: &Arc<Client>,
-    key: &JobKey,
+    client: &Client,
+    turn: Turn<'_>,
     submit: Submit,
     send: &mut SendStream,
     receive: &mut RecvStream,
 ) -> Result<NewJob, RequestError> {
     check_sizes(&submit)?;
+    let key = JobKey { client: client.key(), job: submit.job.clone() };
     let signers = verify_signatures(&submit.bundle, &submit.signatures, unix_ms() / 1000)
         .map_err(|error| invalid(error.to_string()))?;
     let grants = engine.policy.grants(&signers)?;
-    engine.room(key, submit.indices.count())?;
+    engine.room(&key, submit.indices.count())?;
     // From here on neither file goes away.
     let files = &engine.store.files;
     let _bundle = files.pin(Kind::Bundle, submit.bundle);
     let _input = files.pin(Kind::Input, submit.input);
     engine.store_room(submit.input_bytes)?;
-    let input = receive_input(engine, client, &submit, receive).await?;
+    let input = receive_input(engine, client, turn, &submit, receive).await?;
     let known = engine.bundles.manifest(files, submit.bundle).await.map_err(refusal)?;
     let (manifest, grant) = match known {
         Some(manifest) => {
@@ -90,7 +89,7 @@ async fn check_and_receive(
         }
         None => receive_bundle(engine, client, &submit, &grants, send, receive).await?,
     };
-    Ok(NewJob { key: key.clone(), submit, input, grant, name: manifest.name.clone() })
+    Ok(NewJob { key, submit, input, grant, name: manifest.name.clone() })
 }
 
 fn check_sizes(submit: &Submit) -> Result<(), Refusal> {
@@ -162,6 +161,7 @@ impl Body<'_> {
 async fn receive_input(
     engine: &Arc<Engine>,
     client: &Client,
+    turn: Turn<'_>,
     submit: &Submit,
     receive: &mut RecvStream,
 ) -> Result<Input, RequestError> {
@@ -178,7 +178,8 @@ async fn receive_input(
         }
         return Ok(Input::Inline(input));
     }
-    // The semaphore is never closed.
+    // It goes to the disk, and has turns of its own. The semaphore is never closed.
+    drop(turn);
     let _turn = client.uploads().acquire().await;
     let mut upload = engine.store.files.receive(Kind::Input, submit.input)?;
     body.save(&mut upload).await?;

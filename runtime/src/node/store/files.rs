@@ -3,12 +3,12 @@
 //! A file gets its name only when it is whole, checked and on the disk. What no job refers to is removed once it has not
 //! been used for long ([`Files::expire`]); what a request is working with is kept by its [`Pin`].
 
-use super::StoreError;
-use denali_protocol::digest::{Digest, Hasher};
+use super::{StoreError, upload::Upload};
+use denali_protocol::digest::Digest;
 use std::{
     collections::{HashMap, HashSet},
     fs::{self, File},
-    io::{self, Write},
+    io,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -146,15 +146,30 @@ impl Files {
         }
     }
 
-    /// Whether the file of this digest is here.
-    pub(crate) fn has(&self, kind: Kind, digest: Digest) -> bool {
-        self.entries().get(&(kind, digest)).is_some_and(|entry| entry.bytes.is_some())
-    }
-
     /// A file to be received.
     pub(crate) fn receive(self: &Arc<Self>, kind: Kind, digest: Digest) -> Result<Upload, StoreError> {
         let file = tempfile::NamedTempFile::new_in(self.root.join("tmp"))?;
-        Ok(Upload { files: Arc::clone(self), kind, digest, file, hasher: Hasher::default(), bytes: 0 })
+        Ok(Upload::new(Arc::clone(self), kind, digest, file))
+    }
+
+    /// Puts a received file of `bytes` bytes on the disk, under its digest, which was checked. Blocks.
+    pub(super) fn adopt(
+        &self,
+        kind: Kind,
+        digest: Digest,
+        file: tempfile::NamedTempFile,
+        bytes: u64,
+    ) -> Result<(), StoreError> {
+        file.as_file().sync_all()?;
+        file.persist(self.path(kind, &digest)).map_err(|error| error.error)?;
+        File::open(self.root.join(kind.directory()))?.sync_all()?;
+        let mut entries = self.entries();
+        let entry = entries.entry((kind, digest)).or_insert(Entry { users: 0, last_used: Instant::now(), bytes: None });
+        // Two clients may send the same bundle at the same time; it is one file in the end.
+        if entry.bytes.replace(bytes).is_none() {
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// A new file for output, and its name.
@@ -224,78 +239,5 @@ impl Files {
             self.bytes.fetch_sub(entry.bytes.unwrap_or(0).min(self.bytes()), Ordering::Relaxed);
             false
         });
-    }
-}
-
-/// Why received bytes are not the file they should be.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum UploadError {
-    /// The client is at fault.
-    #[error("the {kind} received has digest {actual}, announced was {expected}")]
-    Digest {
-        /// `bundle` or `input`.
-        kind: &'static str,
-        /// What was announced.
-        expected: Digest,
-        /// What the bytes have.
-        actual: Digest,
-    },
-    /// The disk is.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// A file in the making. Dropped before its end, it leaves nothing behind.
-pub(crate) struct Upload {
-    files: Arc<Files>,
-    kind: Kind,
-    digest: Digest,
-    file: tempfile::NamedTempFile,
-    hasher: Hasher,
-    bytes: u64,
-}
-
-impl Upload {
-    /// Adds bytes.
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.file.write_all(bytes)?;
-        self.hasher.update(bytes);
-        self.bytes = self.bytes.saturating_add(bytes.len() as u64);
-        Ok(())
-    }
-
-    /// Another handle on what there is so far.
-    pub(crate) fn reopen(&self) -> Result<File, StoreError> {
-        Ok(self.file.reopen()?)
-    }
-
-    /// Checks the digest. Apart from [`Upload::keep`], so that the content can be looked at in between.
-    pub(crate) fn check(&self) -> Result<(), UploadError> {
-        let actual = self.hasher.clone().finish();
-        let kind = match self.kind {
-            Kind::Bundle => "bundle",
-            Kind::Input => "input",
-        };
-        if actual == self.digest { Ok(()) } else { Err(UploadError::Digest { kind, expected: self.digest, actual }) }
-    }
-
-    /// Puts the file on the disk, under its digest. Blocks.
-    pub(crate) fn keep(self) -> Result<(), UploadError> {
-        self.check()?;
-        let store = |error: io::Error| UploadError::Store(error.into());
-        self.file.as_file().sync_all().map_err(store)?;
-        self.file.persist(self.files.path(self.kind, &self.digest)).map_err(|error| store(error.error))?;
-        File::open(self.files.root.join(self.kind.directory())).and_then(|dir| dir.sync_all()).map_err(store)?;
-        let mut entries = self.files.entries();
-        let entry = entries.entry((self.kind, self.digest)).or_insert(Entry {
-            users: 0,
-            last_used: Instant::now(),
-            bytes: None,
-        });
-        // Two clients may send the same bundle at the same time; it is one file in the end.
-        if entry.bytes.replace(self.bytes).is_none() {
-            self.files.bytes.fetch_add(self.bytes, Ordering::Relaxed);
-        }
-        Ok(())
     }
 }

@@ -1,4 +1,6 @@
 //! Reading from the store: snapshots, beside the writer.
+//!
+//! A value read from redb does not keep its snapshot alive: each function holds the transaction to its end.
 
 use super::{
     JOBS, JobKey, JobRecord, META, META_BYTES, OUTPUT_FILES, RESULTS, ResultRecord, Store, StoreError, TOTALS, Totals,
@@ -27,6 +29,9 @@ pub(crate) struct Unfinished {
     pub(crate) waiting: VecDeque<Indices>,
 }
 
+/// Some jobs of a client in the order of names, and whether there are more.
+pub(crate) type Page = (Vec<(JobId, JobRecord, Totals)>, bool);
+
 impl Store {
     /// A job and how far it is.
     pub(crate) fn job(&self, key: &JobKey) -> Result<Option<(JobRecord, Totals)>, StoreError> {
@@ -52,7 +57,8 @@ impl Store {
     /// A job's inline input.
     pub(crate) fn inline_input(&self, key: &JobKey) -> Result<Vec<u8>, StoreError> {
         self.base.with(|database| {
-            let value = database.begin_read()?.open_table(JOBS)?.get(key.bytes().as_slice())?;
+            let read = database.begin_read()?;
+            let value = read.open_table(JOBS)?.get(key.bytes().as_slice())?;
             let value = value.ok_or_else(|| StoreError::Corrupt("a job that runs is not there".to_owned()))?;
             Ok(record::decode::<JobRecord>(value.value())?.1.to_vec())
         })
@@ -61,7 +67,8 @@ impl Store {
     /// The result of one job of an array, and its inline output.
     pub(crate) fn result(&self, key: &JobKey, index: u32) -> Result<Option<(ResultRecord, Vec<u8>)>, StoreError> {
         self.base.with(|database| {
-            let value = database.begin_read()?.open_table(RESULTS)?.get(key.result_bytes(index).as_slice())?;
+            let read = database.begin_read()?;
+            let value = read.open_table(RESULTS)?.get(key.result_bytes(index).as_slice())?;
             let Some(value) = value else { return Ok(None) };
             let (record, output) = record::decode(value.value())?;
             Ok(Some((record, output.to_vec())))
@@ -71,7 +78,8 @@ impl Store {
     /// The first index from `from` on that has a result.
     pub(crate) fn next_result(&self, key: &JobKey, from: u32) -> Result<Option<u32>, StoreError> {
         self.base.with(|database| {
-            let table = database.begin_read()?.open_table(RESULTS)?;
+            let read = database.begin_read()?;
+            let table = read.open_table(RESULTS)?;
             let (first, last) = (key.result_bytes(from), key.result_bytes(u32::MAX));
             let found = table.range(first.as_slice()..=last.as_slice())?.next().transpose()?;
             Ok(found.and_then(|(key, _)| index_of(key.value())))
@@ -79,12 +87,7 @@ impl Store {
     }
 
     /// Jobs of `client` in the order of names after `after`: at most `most`, and whether there are more.
-    pub(crate) fn list(
-        &self,
-        client: PublicKey,
-        after: Option<JobId>,
-        most: usize,
-    ) -> Result<(Vec<(JobId, JobRecord, Totals)>, bool), StoreError> {
+    pub(crate) fn list(&self, client: PublicKey, after: Option<JobId>, most: usize) -> Result<Page, StoreError> {
         self.base.with(|database| {
             let read = database.begin_read()?;
             let (jobs, totals) = (read.open_table(JOBS)?, read.open_table(TOTALS)?);
@@ -123,7 +126,8 @@ impl Store {
     /// The indices of a job that have no result, as ranges.
     pub(crate) fn without_result(&self, key: &JobKey, indices: Indices) -> Result<VecDeque<Indices>, StoreError> {
         self.base.with(|database| {
-            let table = database.begin_read()?.open_table(RESULTS)?;
+            let read = database.begin_read()?;
+            let table = read.open_table(RESULTS)?;
             let (first, last) = (key.result_bytes(indices.first), key.result_bytes(indices.last));
             let (mut waiting, mut next) = (VecDeque::new(), Some(indices.first));
             for row in table.range(first.as_slice()..=last.as_slice())? {

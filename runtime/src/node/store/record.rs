@@ -95,7 +95,8 @@ pub(crate) enum OutputPlace {
 pub(crate) struct ResultRecord {
     /// What the client gets.
     pub(crate) result: JobResult,
-    /// The run that gave it; absent when none was started. Tells a follower whether it saw this one's output.
+    /// The run that gave it; absent when none was started, or its output was not kept. Tells a follower whether it saw
+    /// this one's output.
     pub(crate) run: Option<u64>,
     /// Where its output is.
     pub(crate) place: OutputPlace,

@@ -1,1 +1,202 @@
-//! Crash, reopen, expiry.
+//! Crash, reopen, expiry: what was acknowledged is there, and nothing else.
+
+use super::*;
+use denali_protocol::{
+    digest::Digest,
+    identity::PublicKey,
+    job::{Indices, Limits, Outcome, OutputDigests, Usage},
+    receipt::Receipt,
+    wire::message::JobResult,
+};
+use proptest::prelude::*;
+
+fn key(name: &str) -> JobKey {
+    JobKey { client: PublicKey([1; 32]), job: name.parse().unwrap() }
+}
+
+fn record(last: u32) -> JobRecord {
+    JobRecord {
+        bundle: Digest([2; 32]),
+        name: "test".to_owned(),
+        arguments: vec!["a".to_owned()],
+        indices: Indices { first: 0, last },
+        input_bytes: 5,
+        input: Digest::of(b"input"),
+        limits: Limits { memory_bytes: 1, cpu_time_us: 1, wall_time_us: 1, output_bytes: 1 },
+        vms: 1,
+        accepted_unix_ms: 7,
+    }
+}
+
+fn accept(name: &str, last: u32) -> Op {
+    Op::Accept { key: key(name), record: record(last), input: b"input".to_vec() }
+}
+
+fn finish(name: &str, index: u32, status: u8, ended_unix_ms: u64) -> Op {
+    let result = JobResult {
+        index,
+        outcome: Outcome::Exited(status),
+        usage: Usage::default(),
+        vm: None,
+        outputs: OutputDigests::default(),
+        receipt: Receipt(vec![1, 2, 3]),
+    };
+    let record = Box::new(ResultRecord { result, run: Some(9), place: OutputPlace::Inline });
+    Op::Finish { key: key(name), record, output: b"output".to_vec(), file_bytes: 0, ended_unix_ms }
+}
+
+/// A disk that can be full.
+#[derive(Debug)]
+struct Disk {
+    file: redb::backends::FileBackend,
+    full: Arc<AtomicBool>,
+}
+
+impl Disk {
+    fn room(&self) -> io::Result<()> {
+        if self.full.load(Ordering::Relaxed) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+}
+
+impl redb::StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.room()?;
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.room()?;
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.room()?;
+        self.file.write(offset, data)
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_new_jobs_and_keeps_results_for_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, full) = (directory.path().join("disk"), Arc::new(AtomicBool::new(false)));
+    let flag = Arc::clone(&full);
+    let opener: Opener = Box::new(move || {
+        let file = std::fs::File::options().read(true).write(true).create(true).truncate(false).open(&path)?;
+        let file = redb::backends::FileBackend::new(file)?;
+        Database::builder().create_with_backend(Disk { file, full: Arc::clone(&flag) })
+    });
+    let store = Store::open_with(directory.path(), opener).unwrap();
+    assert_eq!(write(&store, accept("a", 0)).await, Applied::Done);
+    full.store(true, Ordering::Relaxed);
+    assert_eq!(store.write_and_wait(accept("b", 0)).await, Err(StoreError::Full));
+    assert_eq!(store.job(&key("a")), Err(StoreError::Full));
+    let (done, mut finished) = tokio::sync::oneshot::channel();
+    store.write(finish("a", 0, 0, 1), move |outcome| drop(done.send(outcome)));
+    let wait = std::time::Duration::from_millis(100);
+    assert!(tokio::time::timeout(wait, &mut finished).await.is_err());
+    full.store(false, Ordering::Relaxed);
+    assert!(store.job(&key("a")).unwrap().is_some());
+    assert_eq!(finished.await.unwrap(), Ok(Applied::Done));
+    assert_eq!(write(&store, accept("b", 0)).await, Applied::Done);
+    assert!(store.result(&key("a"), 0).unwrap().is_some());
+}
+
+async fn write(store: &Store, op: Op) -> Applied {
+    store.write_and_wait(op).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_reopening() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    assert_eq!(write(&store, accept("a", 4)).await, Applied::Done);
+    for index in [1, 3] {
+        assert_eq!(write(&store, finish("a", index, 0, 10)).await, Applied::Done);
+    }
+    let bytes = store.bytes();
+    store.close().await;
+    let store = Store::open(directory.path()).unwrap();
+    assert_eq!(store.bytes(), bytes);
+    assert_eq!(store.inline_input(&key("a")).unwrap(), b"input");
+    let (result, output) = store.result(&key("a"), 3).unwrap().unwrap();
+    assert_eq!((result.run, output), (Some(9), b"output".to_vec()));
+    let unfinished = store.unfinished(&key("a")).unwrap().unwrap();
+    let ranges: Vec<_> = unfinished.waiting.iter().map(|range| (range.first, range.last)).collect();
+    assert_eq!((unfinished.totals.succeeded, ranges), (2, vec![(0, 0), (2, 2), (4, 4)]));
+}
+
+#[tokio::test]
+async fn nothing_counts_twice_and_nothing_without_its_job() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    assert_eq!(write(&store, finish("a", 0, 0, 1)).await, Applied::Missing);
+    assert_eq!(write(&store, accept("a", 1)).await, Applied::Done);
+    assert_eq!(write(&store, accept("a", 9)).await, Applied::AlreadyThere);
+    assert_eq!(write(&store, finish("a", 0, 0, 1)).await, Applied::Done);
+    assert_eq!(write(&store, finish("a", 0, 5, 1)).await, Applied::AlreadyThere);
+    let (_, totals) = store.job(&key("a")).unwrap().unwrap();
+    assert_eq!((totals.succeeded, totals.failed), (1, 0));
+}
+
+#[tokio::test]
+async fn expiry_takes_what_is_old_and_ended_and_gives_the_bytes_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    for (name, time) in [("old", 10), ("new", 30)] {
+        write(&store, accept(name, 1299)).await;
+        for index in 0..1300 {
+            store.write(finish(name, index, 0, time), |_| {});
+        }
+    }
+    write(&store, accept("running", 1)).await;
+    let mut bundles = 0;
+    loop {
+        let Applied::Expired(expired) = write(&store, Op::Expire { before_unix_ms: 20 }).await else { panic!() };
+        bundles += expired.bundles.len();
+        if !expired.more {
+            break;
+        }
+    }
+    assert_eq!(bundles, 1);
+    assert!(store.job(&key("old")).unwrap().is_none() && store.next_result(&key("old"), 0).unwrap().is_none());
+    assert!(store.job(&key("running")).unwrap().is_some());
+    assert_eq!(store.next_result(&key("new"), 1299).unwrap(), Some(1299));
+    let Applied::Expired(_) = write(&store, Op::Expire { before_unix_ms: 40 }).await else { panic!() };
+}
+
+#[tokio::test]
+async fn files_without_an_owner_go_and_uploads_that_lie_leave_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    let (name, _) = store.files.create_output().unwrap();
+    let mut upload = store.files.receive(files::Kind::Bundle, Digest::of(b"right")).unwrap();
+    upload.write(b"wrong").unwrap();
+    assert!(matches!(upload.keep(), Err(UploadError::Digest { .. })));
+    assert!(store.files.get(files::Kind::Bundle, &Digest::of(b"right")).unwrap().is_none());
+    assert_eq!(std::fs::read_dir(directory.path().join("tmp")).unwrap().count(), 0);
+    store.close().await;
+    let store = Store::open(directory.path()).unwrap();
+    assert!(store.files.get_output(&name).is_err());
+}
+
+proptest! {
+    #[test]
+    fn records_and_keys_survive_encoding(name in "[A-Za-z0-9][A-Za-z0-9._-]{0,63}", index: u32, raw: Vec<u8>) {
+        let key = key(&name);
+        prop_assert_eq!(JobKey::parse(&key.bytes()), Some(key.clone()));
+        let (low, high) = ([key.bytes(), vec![0]].concat(), [key.bytes(), vec![1]].concat());
+        prop_assert!(low < key.result_bytes(index) && key.result_bytes(index) < high);
+        let encoded = record::encode(&record(3), &raw).unwrap();
+        let (decoded, rest) = record::decode::<JobRecord>(&encoded).unwrap();
+        prop_assert_eq!((decoded, rest), (record(3), raw.as_slice()));
+        prop_assert!(record::decode::<JobRecord>(&encoded[..encoded.len() - raw.len() - 1]).is_err());
+    }
+}

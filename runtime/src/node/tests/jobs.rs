@@ -40,13 +40,18 @@ async fn many_submissions_of_one_name_at_once_are_one_job() {
     let grid = Grid::start("").await;
     let client = grid.client(1).await;
     let submit = job("j", "echo x");
-    let all = std::iter::repeat_with(|| client.submit(&submit, b"")).take(20);
-    let mut new = 0;
-    for one in all.map(Box::pin).collect::<Vec<_>>() {
-        new += u32::from(one.await.unwrap().0);
+    let mut all = tokio::task::JoinSet::new();
+    for n in 0..60 {
+        let (client, submit) = (Peer(client.0.clone()), if n % 3 == 0 { job("j", "exit 1") } else { submit.clone() });
+        all.spawn(async move { client.submit(&submit, b"").await.map(|(new, _)| (n % 3 == 0, new)) });
     }
-    assert_eq!(new, 1);
-    assert_eq!(client.status("j").await.succeeded + client.status("j").await.queued, 1);
+    let all = all.join_all().await;
+    let new: Vec<_> = all.iter().flatten().filter(|(_, new)| *new).collect();
+    assert_eq!(new.len(), 1);
+    // Those that asked for the other job were told.
+    assert!(all.iter().flatten().all(|(other, _)| *other == new[0].0));
+    assert!(all.iter().filter_map(|one| one.as_ref().err()).all(|refusal| refusal.kind == RefusalKind::Conflict));
+    assert_eq!(client.follow("j").await.len(), 1);
 }
 
 #[tokio::test]

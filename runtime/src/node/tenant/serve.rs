@@ -1,0 +1,175 @@
+//! The task of one worker: starts it, reads what it reports, accounts for its runs when it is gone.
+
+use super::{IDLE, Launcher, Spawned, Tenant};
+use crate::{
+    node::{engine::Engine, job::Run},
+    worker::{Reports, Worker},
+};
+use denali_protocol::job::{Channel, Outcome};
+use denali_vmm::worker::message::Report;
+use std::{
+    sync::{Arc, Weak, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+/// How often a worker's overdue runs and idleness are looked at.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Pauses before a worker that could not be started is tried again. After the last one its runs are lost.
+const SPAWN_PAUSES: [Duration; 3] = [Duration::from_millis(100), Duration::from_secs(1), Duration::from_secs(5)];
+
+/// Reads the reports of one worker, the spare one or a new one, until it is dead or idle.
+pub(super) async fn serve(
+    engine: Weak<Engine>,
+    tenant: Arc<Tenant>,
+    launcher: Launcher,
+    spare: Option<(Worker, Reports)>,
+) {
+    let spawned = match spare {
+        Some(spare) => Ok(spare),
+        None => spawn(launcher, &tenant).await,
+    };
+    let why = match spawned {
+        Ok((worker, reports)) => {
+            adopt(&tenant, worker);
+            tokio::spawn(replace_spare(Weak::clone(&engine), launcher));
+            read(&engine, &tenant, reports).await
+        }
+        Err(error) => format!("no worker could be started: {error}"),
+    };
+    let Some(engine) = engine.upgrade() else { return };
+    engine.tenants.remove(&tenant);
+    let runs = tenant.close();
+    if !runs.is_empty() {
+        tracing::warn!(client = %tenant.client.short(), runs = runs.len(), "a worker was lost: {why}");
+    }
+    for run in runs {
+        engine.lost(&run, &why);
+    }
+}
+
+async fn spawn(launcher: Launcher, tenant: &Tenant) -> Spawned {
+    for pause in SPAWN_PAUSES {
+        match launcher.0().await {
+            Err(error) if !tenant.state().closed => {
+                tracing::warn!("a worker could not be started, trying again: {error}");
+                tokio::time::sleep(pause).await;
+            }
+            spawned => return spawned,
+        }
+    }
+    launcher.0().await
+}
+
+/// Starts a spare worker where there is none. Should it fail, the next client's job finds out.
+async fn replace_spare(engine: Weak<Engine>, launcher: Launcher) {
+    if let Ok(spare) = launcher.0().await
+        && let Some(engine) = engine.upgrade()
+        && !engine.is_stopping()
+    {
+        engine.tenants.keep_spare(spare);
+    }
+}
+
+/// The worker is ready: gives it what waits.
+fn adopt(tenant: &Tenant, worker: Worker) {
+    let mut state = tenant.state();
+    if state.closed {
+        return worker.kill();
+    }
+    for (start, bundle, input) in std::mem::take(&mut state.waiting) {
+        let run = start.run;
+        // Fails only for a worker that is dead already: its reader will see.
+        let _ = worker.start(start, bundle, input);
+        if state.runs.get(&run).is_some_and(|run| run.job.state().totals.cancelled) {
+            let _ = worker.cancel(run);
+        }
+    }
+    state.worker = Some(worker);
+}
+
+/// Reads reports until there are no more, and says why.
+async fn read(engine: &Weak<Engine>, tenant: &Tenant, mut reports: Reports) -> String {
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            report = reports.next() => match report {
+                Ok(report) => {
+                    let Some(engine) = engine.upgrade() else { return "the node is stopping".to_owned() };
+                    heed(&engine, tenant, report);
+                }
+                Err(death) => return death.to_string(),
+            },
+            _ = look.tick() => {
+                if tenant.retire(IDLE) {
+                    return "it was idle".to_owned();
+                }
+                let now = Instant::now();
+                if let Some(run) = tenant.state().runs.values().find(|run| run.deadline < now) {
+                    return format!("it did not end job {} in time", run.job.key.job);
+                }
+            }
+        }
+    }
+}
+
+/// One report, which follows the rules.
+fn heed(engine: &Arc<Engine>, tenant: &Tenant, report: Report) {
+    let run = |id| tenant.state().runs.get(&id).cloned();
+    match report {
+        Report::Ready(_) => {}
+        Report::Started { run: id, vm } => {
+            if let Some(run) = run(id) {
+                let _ = run.vm.set(vm);
+                run.job.wake();
+            }
+        }
+        Report::Output { run: id, channel, bytes } => {
+            if let Some(run) = run(id) {
+                keep(tenant, &run, channel, &bytes);
+            }
+        }
+        Report::Progress { run: id, permille } => {
+            if let Some(run) = run(id)
+                && run.permille.swap(permille, Ordering::Relaxed) != permille
+            {
+                run.job.wake();
+            }
+        }
+        Report::Ended { run: id, outcome, usage } => {
+            let run = {
+                let mut state = tenant.state();
+                state.last_used = Instant::now();
+                state.runs.remove(&id)
+            };
+            if let Some(run) = run {
+                let cancelled = run.job.state().totals.cancelled;
+                // A worker that says so on its own does not speak for the client.
+                let outcome = match outcome {
+                    Outcome::Cancelled if !cancelled => Outcome::Lost("its worker cancelled it".to_owned()),
+                    outcome => outcome,
+                };
+                engine.ended(&run, outcome, usage);
+            }
+        }
+    }
+}
+
+fn keep(tenant: &Tenant, run: &Arc<Run>, channel: Channel, bytes: &[u8]) {
+    if run.unkept.load(Ordering::Relaxed) {
+        return;
+    }
+    let kept = run.spool().append(channel, bytes);
+    match kept {
+        Ok(()) => run.job.wake(),
+        Err(error) => {
+            tracing::error!(job = %run.job.key.job, "its output cannot be kept, so it is stopped: {error}");
+            run.unkept.store(true, Ordering::Relaxed);
+            if let Some(worker) = &tenant.state().worker {
+                let _ = worker.cancel(run.id);
+            }
+        }
+    }
+}

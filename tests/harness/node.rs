@@ -1,0 +1,137 @@
+//! A node in a process of its own.
+
+use super::{Denali, Done, Place, Running, busy, children, eventually, text};
+use rustix::process::Signal;
+use serde_json::Value;
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
+
+/// A running node.
+pub(crate) struct Node {
+    running: Running,
+    /// `NODEID@ADDRESS`, as it printed it.
+    name: String,
+    data: PathBuf,
+    policy: PathBuf,
+}
+
+impl Node {
+    /// Starts a node under this policy, with a new data directory.
+    pub(crate) fn start(place: &Place, policy: &str) -> Self {
+        let data = tempfile::Builder::new().prefix("node-").tempdir_in(place.path("")).expect("a directory").keep();
+        Self::start_on(place, data, policy)
+    }
+
+    /// Starts a node on this data directory.
+    pub(crate) fn start_on(place: &Place, data: PathBuf, policy: &str) -> Self {
+        let file = format!("policy-{}.toml", data.file_name().unwrap_or_default().display());
+        let policy = place.write(&file, policy);
+        Self::launch(place, data, policy, "127.0.0.1:0")
+    }
+
+    fn launch(place: &Place, data: PathBuf, policy: PathBuf, listen: &str) -> Self {
+        let running = Self::command(place, &data, &policy, listen).start();
+        let name = running.hear("\n").lines().next().expect("a line").to_owned();
+        assert!(name.contains('@'), "not NODEID@ADDRESS: {name}");
+        Self { running, name, data, policy }
+    }
+
+    fn command(place: &Place, data: &Path, policy: &Path, listen: &str) -> Denali {
+        place.denali(["node", "--listen", listen, "--data"]).arg(data).arg("--policy").arg(policy)
+    }
+
+    /// The command that would start another node on its data directory.
+    pub(crate) fn twin(&self, place: &Place) -> Denali {
+        Self::command(place, &self.data, &self.policy, "127.0.0.1:0")
+    }
+
+    /// Kills it, as by `kill -9`, and starts it again where it was.
+    pub(crate) fn crash(self, place: &Place) -> Self {
+        let Self { running, name, data, policy } = self;
+        running.kill();
+        let again = Self::launch(place, data, policy, &address(&name));
+        assert_eq!(again.name, name, "it is the same node to its clients");
+        again
+    }
+
+    /// Asks it to end by SIGTERM, and waits until it has.
+    pub(crate) fn terminate(self) -> (Done, PathBuf) {
+        self.running.signal(Signal::TERM);
+        (self.running.finish(), self.data)
+    }
+
+    /// Kills it, as by `kill -9`.
+    pub(crate) fn kill(self) {
+        self.running.kill();
+    }
+
+    /// `NODEID@ADDRESS`.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its id.
+    pub(crate) fn id(&self) -> &str {
+        self.name.split_once('@').expect("both parts").0
+    }
+
+    /// Its address.
+    pub(crate) fn address(&self) -> String {
+        address(&self.name)
+    }
+
+    /// Its data directory.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// The ids of its worker processes, also of those that wait for work.
+    pub(crate) fn workers(&self) -> Vec<u32> {
+        children(self.running.id())
+    }
+
+    /// The id of a worker process that computes, and is none of `others`.
+    pub(crate) fn busy_worker(&self, others: &[u32]) -> u32 {
+        eventually("a worker that computes", || {
+            busy(&self.workers()).into_iter().find(|worker| !others.contains(worker))
+        })
+    }
+
+    /// What it logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.running.stderr()
+    }
+
+    /// A command that talks to it, such as `list`.
+    pub(crate) fn ask<const N: usize>(&self, place: &Place, arguments: [&str; N]) -> Denali {
+        let (command, rest) = arguments.split_first().expect("a command");
+        place.denali([command]).arg("--node").arg(&self.name).args(rest)
+    }
+
+    /// A submission of `file`.
+    pub(crate) fn submit(&self, place: &Place, file: impl AsRef<OsStr>) -> Denali {
+        self.ask(place, ["submit"]).arg(file)
+    }
+
+    /// Where a job stands.
+    pub(crate) fn status(&self, place: &Place, job: &str) -> Value {
+        self.ask(place, ["status", job, "--json"]).succeed().line()
+    }
+
+    /// Waits until a job is in this state.
+    pub(crate) fn wait_for(&self, place: &Place, job: &str, state: &str) {
+        eventually(&format!("{job} is {state}"), || (text(&self.status(place, job), "state") == state).then_some(()));
+    }
+
+    /// Runs hello on it, which must end right: the node serves.
+    pub(crate) fn serves(&self, place: &Place) {
+        let done = self.submit(place, place.image("hello")).args(["--json", "--", "you"]).succeed();
+        assert_eq!(text(&done.line(), "stdout"), "Hello, you!\n", "{done}");
+    }
+}
+
+fn address(name: &str) -> String {
+    name.split_once('@').expect("both parts").1.to_owned()
+}

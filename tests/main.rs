@@ -1,0 +1,29 @@
+//! The whole system as its users have it: the `denali` binary in processes of its own, QUIC over the loopback interface,
+//! VMs on KVM, and real signals. Every test has its own directory, key and nodes, and ends what it started.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`harness`] | places, commands with a deadline, nodes |
+//! | [`samples`] | each sample program ends as its expectation says, alone and on a node |
+//! | [`run`] | `denali run`: streams, exit statuses, reports |
+//! | [`images`] | programs that no VM is started for |
+//! | [`bundles`] | packing, signing, and bundles that somebody changed |
+//! | [`receipts`] | a thousand jobs and their receipts |
+//! | [`jobs`] | jobs on a node: wait, follow, cancel, names |
+//! | [`refusals`] | who is not served, and who is told why |
+//! | [`clients`] | clients that vanish, stall or send rubbish |
+//! | [`recovery`] | killed workers and nodes |
+//! | [`disk`] | a full disk |
+#![forbid(unsafe_code)]
+
+mod bundles;
+mod clients;
+mod disk;
+mod harness;
+mod images;
+mod jobs;
+mod receipts;
+mod recovery;
+mod refusals;
+mod run;
+mod samples;

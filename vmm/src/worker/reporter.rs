@@ -1,0 +1,103 @@
+//! Reports to the node. No one waits for the node here: what its socket does not take at once is queued, so a node that
+//! is slow for a moment holds up no VM's door, and no limit.
+
+use super::{AbortOnPanic, message::Report};
+use denali_protocol::wire::frame;
+use rustix::net::{SendFlags, send};
+use std::{
+    collections::VecDeque,
+    io::{self, Write},
+    os::unix::net::UnixStream,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+};
+
+/// Queued bytes from which on no more output is taken from guests. Each VM may add a ring's worth of output and its end
+/// to what is queued then.
+const BACKLOG_BYTES: usize = 4 << 20;
+
+/// Sends reports, in the order of the calls; shared by all threads.
+#[derive(Clone, Debug)]
+pub(super) struct Reporter(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    stream: UnixStream,
+    queue: Mutex<Queue>,
+    filled: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    frames: VecDeque<Vec<u8>>,
+    /// Bytes in `frames` and in the writer's hands: at zero, a caller may write by itself.
+    bytes: usize,
+    /// The node is gone; the worker is about to end.
+    broken: bool,
+}
+
+impl Reporter {
+    /// Reports go to `stream`.
+    pub(super) fn start(stream: UnixStream) -> io::Result<Self> {
+        let shared = Arc::new(Shared { stream, queue: Mutex::default(), filled: Condvar::new() });
+        let writer = Arc::clone(&shared);
+        thread::Builder::new().name("reporter".to_owned()).spawn(move || {
+            let _guard = AbortOnPanic;
+            writer.write_queue();
+        })?;
+        Ok(Self(shared))
+    }
+
+    /// Sends a report. An error means that no more reports get through.
+    pub(super) fn send(&self, report: &Report) -> io::Result<()> {
+        let mut frame = frame::encode(report).map_err(io::Error::other)?;
+        let mut queue = self.0.queue();
+        if queue.broken {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        if queue.bytes == 0 {
+            // The common case, without waking another thread. An error shows again to the writer.
+            let sent = send(&self.0.stream, &frame, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).unwrap_or(0);
+            frame.drain(..sent);
+        }
+        if !frame.is_empty() {
+            queue.bytes += frame.len();
+            queue.frames.push_back(frame);
+            self.0.filled.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Whether the node takes reports about as fast as they come.
+    pub(super) fn keeps_up(&self) -> bool {
+        self.0.queue().bytes < BACKLOG_BYTES
+    }
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what is queued, until the node is gone.
+    fn write_queue(&self) {
+        let mut queue = self.queue();
+        loop {
+            let Some(frame) = queue.frames.pop_front() else {
+                queue = self.filled.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            drop(queue);
+            let written = (&self.stream).write_all(&frame);
+            queue = self.queue();
+            queue.bytes -= frame.len();
+            if written.is_err() {
+                *queue = Queue { broken: true, ..Queue::default() };
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

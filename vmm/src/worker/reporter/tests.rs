@@ -1,0 +1,46 @@
+use super::{BACKLOG_BYTES, Reporter};
+use crate::worker::message::{Report, RunId};
+use denali_protocol::{job::Channel, wire::frame};
+use std::{io::Read, os::unix::net::UnixStream, thread, time::Duration};
+
+fn output(run: u64) -> Report {
+    Report::Output { run: RunId(run), channel: Channel::Output, bytes: vec![run as u8; 60_000] }
+}
+
+fn read(node: &mut UnixStream) -> Report {
+    let mut header = [0; frame::HEADER_BYTES];
+    node.read_exact(&mut header).expect("a report");
+    let mut body = vec![0; frame::body_length(header).expect("a frame")];
+    node.read_exact(&mut body).expect("a whole report");
+    frame::decode(&body).expect("a report")
+}
+
+/// A node that reads nothing for a while holds no sender up, is seen to fall behind, and then gets all in order.
+#[test]
+fn a_slow_node_holds_no_one_up() {
+    let (mut node, worker) = UnixStream::pair().expect("a socket pair");
+    let reporter = Reporter::start(worker).expect("a thread");
+    let count = BACKLOG_BYTES as u64 / 60_000 + 10;
+    for run in 0..count {
+        reporter.send(&output(run)).expect("the node is there");
+    }
+    assert!(!reporter.keeps_up());
+    for run in 0..count {
+        assert_eq!(read(&mut node), output(run));
+    }
+    assert!(reporter.keeps_up());
+    reporter.send(&output(count)).expect("the node is there");
+    assert_eq!(read(&mut node), output(count));
+}
+
+#[test]
+fn a_node_that_is_gone_is_an_error_in_the_end() {
+    let (node, worker) = UnixStream::pair().expect("a socket pair");
+    let reporter = Reporter::start(worker).expect("a thread");
+    drop(node);
+    let failed = (0..1000).any(|run| {
+        thread::sleep(Duration::from_millis(1));
+        reporter.send(&output(run)).is_err()
+    });
+    assert!(failed);
+}

@@ -1,0 +1,149 @@
+//! A worker served by a thread of the test, and the node's end of its socket.
+
+use super::{Asm, image};
+use denali_protocol::{
+    bundle::{CpuModel, PackRequest, pack},
+    digest::Digest,
+    job::{Channel, Limits, Outcome, Usage},
+    wire::frame,
+};
+use denali_vmm::worker::{
+    self,
+    message::{Command, Report, RunId, Start},
+};
+use rustix::{
+    fs::MemfdFlags,
+    net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg},
+};
+use std::{
+    fs::File,
+    io::{IoSlice, Read, Write},
+    mem::MaybeUninit,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+/// What a run gave.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) outcome: Outcome,
+    pub(crate) usage: Usage,
+    pub(crate) output: Vec<u8>,
+    /// From the start command to the end's report.
+    pub(crate) took: Duration,
+}
+
+impl Ended {
+    /// The `n`-th word of a result.
+    pub(crate) fn word(&self, n: usize) -> u64 {
+        let bytes = self.output.get(8 * n..8 * n + 8).unwrap_or_else(|| panic!("no result: {:?}", self.outcome));
+        u64::from_le_bytes(bytes.try_into().expect("eight bytes"))
+    }
+}
+
+/// What to run. The defaults suit most guests.
+pub(crate) struct Job<'a> {
+    pub(crate) code: &'a Asm,
+    pub(crate) cpu: CpuModel,
+    pub(crate) limits: Limits,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) input: OwnedFd,
+}
+
+impl<'a> Job<'a> {
+    pub(crate) fn new(code: &'a Asm) -> Self {
+        let limits =
+            Limits { memory_bytes: 8 << 20, cpu_time_us: 5_000_000, wall_time_us: 5_000_000, output_bytes: 1 << 20 };
+        let input = File::open("/dev/null").expect("there is a null device").into();
+        Self { code, cpu: CpuModel::V2, limits, arguments: Vec::new(), input }
+    }
+}
+
+/// Runs code in a worker of its own.
+pub(crate) fn run(code: &Asm) -> Ended {
+    let mut worker = Worker::start();
+    worker.run(Job::new(code))
+}
+
+/// A worker, from the node's side.
+pub(crate) struct Worker {
+    socket: UnixStream,
+    next_run: u64,
+}
+
+impl Worker {
+    /// Starts a worker, which needs KVM: without it, these tests fail.
+    pub(crate) fn start() -> Self {
+        let (ours, theirs) = UnixStream::pair().expect("a socket pair");
+        thread::spawn(move || worker::serve(theirs.into()));
+        let mut worker = Self { socket: ours, next_run: 1 };
+        match worker.report() {
+            Report::Ready(Ok(())) => worker,
+            Report::Ready(Err(reason)) => panic!("these tests need KVM, and the worker says: {reason}"),
+            other => panic!("{other:?} before the worker was ready"),
+        }
+    }
+
+    /// Runs a job to its end.
+    pub(crate) fn run(&mut self, job: Job<'_>) -> Ended {
+        let begun = Instant::now();
+        let run = self.begin(job);
+        let mut output = Vec::new();
+        loop {
+            match self.report() {
+                Report::Ended { run: ended, outcome, usage } if ended == run => {
+                    return Ended { outcome, usage, output, took: begun.elapsed() };
+                }
+                Report::Output { run: of, channel: Channel::Output, bytes } if of == run => output.extend(bytes),
+                _ => {}
+            }
+        }
+    }
+
+    /// Starts a job.
+    pub(crate) fn begin(&mut self, job: Job<'_>) -> RunId {
+        let run = RunId(self.next_run);
+        self.next_run += 1;
+        let content = pack(&PackRequest {
+            name: "guest",
+            cpu: job.cpu,
+            memory_bytes: job.limits.memory_bytes,
+            cpu_time_us: job.limits.cpu_time_us,
+            wall_time_us: job.limits.wall_time_us,
+            program: &image(&job.code.0),
+            files: &[],
+        });
+        let content = content.expect("it packs");
+        let bundle = rustix::fs::memfd_create("bundle", MemfdFlags::CLOEXEC).expect("a memfd");
+        let mut file = File::from(bundle);
+        file.write_all(&content).expect("room for a bundle");
+        let start = Start { run, bundle: Digest::of(&content), arguments: job.arguments, limits: job.limits };
+        self.send(&Command::Start(start), &[file.as_fd(), job.input.as_fd()]);
+        run
+    }
+
+    /// Sends a command.
+    pub(crate) fn send(&mut self, command: &Command, descriptors: &[std::os::fd::BorrowedFd<'_>]) {
+        let frame = frame::encode(command).expect("a short command");
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !descriptors.is_empty() {
+            assert!(control.push(SendAncillaryMessage::ScmRights(descriptors)));
+        }
+        let sent = sendmsg(&self.socket, &[IoSlice::new(&frame)], &mut control, SendFlags::empty());
+        assert_eq!(sent.expect("the worker takes commands"), frame.len());
+    }
+
+    /// The next report.
+    pub(crate) fn report(&mut self) -> Report {
+        let mut header = [0; frame::HEADER_BYTES];
+        self.socket.read_exact(&mut header).expect("a report");
+        let mut body = vec![0; frame::body_length(header).expect("a frame")];
+        self.socket.read_exact(&mut body).expect("a whole report");
+        frame::decode(&body).expect("a report")
+    }
+}
