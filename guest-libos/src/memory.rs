@@ -72,9 +72,9 @@ pub unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, n: usize) -> i32 {
     let mut i = 0;
     while i + 8 <= n {
         // SAFETY: eight bytes from `i` on are within the `n` that the caller promises.
-        let x = unsafe { a.add(i).cast::<u64>().read_unaligned() };
+        let x = unsafe { a.wrapping_add(i).cast::<u64>().read_unaligned() };
         // SAFETY: as above.
-        let y = unsafe { b.add(i).cast::<u64>().read_unaligned() };
+        let y = unsafe { b.wrapping_add(i).cast::<u64>().read_unaligned() };
         if x != y {
             // The first differing byte decides, which is the most significant of the big-endian words.
             return if u64::from_be(x) < u64::from_be(y) { -1 } else { 1 };
@@ -83,9 +83,9 @@ pub unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, n: usize) -> i32 {
     }
     while i < n {
         // SAFETY: `i` is below `n`.
-        let x = unsafe { *a.add(i) };
+        let x = unsafe { *a.wrapping_add(i) };
         // SAFETY: as above.
-        let y = unsafe { *b.add(i) };
+        let y = unsafe { *b.wrapping_add(i) };
         if x != y {
             return i32::from(x) - i32::from(y);
         }
@@ -115,7 +115,7 @@ pub unsafe extern "C" fn strlen(text: *const u8) -> usize {
     let mut n = 0;
     // SAFETY: by the caller's promise the bytes up to the zero may be read; a volatile read keeps the compiler from
     // turning the loop into a call of strlen.
-    while unsafe { text.add(n).read_volatile() } != 0 {
+    while unsafe { text.wrapping_add(n).read_volatile() } != 0 {
         n += 1;
     }
     n

@@ -43,7 +43,7 @@ pub struct Usage {
     pub wall_us: u64,
     /// To build the VM, before its first instruction, in microseconds.
     pub start_us: u64,
-    /// Most memory the VM held, in KiB.
+    /// Most memory the VM held, in KiB; 0 if the host did not tell.
     pub memory_peak_kib: u64,
     /// Exits by kind.
     pub exits: Exits,

@@ -104,6 +104,7 @@ fn kvm() -> Finding {
             "join its group, then log in again: sudo usermod -aG kvm \"$USER\"",
         ),
         HostError::Open(_) => (error.to_string(), "look at what the kernel says: sudo dmesg | grep -i kvm"),
+        HostError::Pagemap(_) => (error.to_string(), "mount /proc"),
         HostError::Cpu { .. } => (error.to_string(), "use a newer machine, or a virtual machine that shows its CPU"),
         HostError::ApiVersion(_) | HostError::Capability(_) | HostError::Call { .. } => {
             (error.to_string(), "use a current kernel; in a container or sandbox, one that lets KVM through")
@@ -112,14 +113,26 @@ fn kvm() -> Finding {
     Finding::bad("kvm", Level::Fail, detail, advice)
 }
 
-/// What guests can be shown of the CPU.
+/// What guests are offered of the CPU, and whether they are shown only that.
 fn cpu() -> Finding {
-    for model in [CpuModel::V3, CpuModel::V2] {
-        if Host::offers(model).is_ok() {
-            return Finding::ok("cpu", format!("programs for {model} can run"));
-        }
+    let Some(model) = [CpuModel::V3, CpuModel::V2].into_iter().find(|model| Host::offers(*model).is_ok()) else {
+        return Finding::bad(
+            "cpu",
+            Level::Fail,
+            format!("not even {}", CpuModel::V2),
+            "use a machine from 2010 or later",
+        );
+    };
+    let offer = format!("programs for {model} can run");
+    if fs::exists("/sys/module/kvm_pvm").unwrap_or(false) {
+        return Finding::bad(
+            "cpu",
+            Level::Warn,
+            format!("{offer}; KVM works in software here, and CPUID shows guests the host's CPU"),
+            "use a machine with VT-x or AMD-V where programs should not learn its CPU",
+        );
     }
-    Finding::bad("cpu", Level::Fail, format!("not even {}", CpuModel::V2), "use a machine from 2010 or later")
+    Finding::ok("cpu", offer)
 }
 
 /// The oldest kernel that has what the VMM asks of KVM.

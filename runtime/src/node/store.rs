@@ -21,6 +21,7 @@ use files::Files;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use std::{
     io,
+    os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::{
         Arc, PoisonError, RwLock,
@@ -240,6 +241,8 @@ impl Store {
     /// When the disk fails, or the files there are not of this version.
     pub(crate) fn open(directory: &Path) -> Result<Self, StoreError> {
         let path = directory.join("store.redb");
+        // Made here, so that it is closed to other users whatever the directory is.
+        std::fs::File::options().append(true).create(true).mode(0o600).open(&path)?;
         Self::open_with(directory, Box::new(move || Database::builder().set_cache_size(CACHE_BYTES).create(&path)))
     }
 

@@ -6,7 +6,7 @@ use crate::{
     worker::fake,
 };
 use denali_protocol::{
-    bundle::{Bundle, BundleSignature, CpuModel, PackRequest, pack},
+    bundle::{BundleSignature, CpuModel, PackRequest, pack},
     digest::Digest,
     identity::KeyPair,
     job::{Channel, Indices, JobId, Outcome},

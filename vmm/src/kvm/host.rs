@@ -3,12 +3,14 @@
 use super::cpuid;
 use denali_protocol::bundle::CpuModel;
 use kvm_ioctls::{Cap, Kvm};
-use std::io;
+use std::{fs::File, io, sync::Arc};
 
 /// `/dev/kvm`, open and checked.
 #[derive(Debug)]
 pub struct Host {
     pub(super) kvm: Kvm,
+    /// Which pages of this process are in memory. Opened early: a jailed worker has no `/proc`.
+    pub(crate) pagemap: Arc<File>,
     /// Frequency of the time-stamp counter, in Hz.
     pub(crate) tsc_hz: u64,
 }
@@ -42,6 +44,9 @@ pub enum HostError {
         /// The kernel's answer.
         error: io::Error,
     },
+    /// `/proc` is missing.
+    #[error("/proc/self/pagemap can't be read: {0}")]
+    Pagemap(io::Error),
     /// The CPU is older than the smallest model.
     #[error("this CPU offers guests less than {model}: it lacks {missing}")]
     Cpu {
@@ -85,7 +90,8 @@ impl Host {
         let vm = call("KVM_CREATE_VM", kvm.create_vm())?;
         let vcpu = call("KVM_CREATE_VCPU", vm.create_vcpu(0))?;
         let tsc_khz = call("KVM_GET_TSC_KHZ", vcpu.get_tsc_khz())?;
-        let host = Self { kvm, tsc_hz: u64::from(tsc_khz) * 1000 };
+        let pagemap = Arc::new(File::open("/proc/self/pagemap").map_err(HostError::Pagemap)?);
+        let host = Self { kvm, pagemap, tsc_hz: u64::from(tsc_khz) * 1000 };
         Self::offers(CpuModel::V2)?;
         Ok(host)
     }

@@ -60,10 +60,9 @@ impl GuestMemory {
     }
 
     /// KiB of pages that belong to this VM alone: touched by it, or copied from the image. Memory is only ever added
-    /// while a VM runs, so at its end this is the peak.
-    pub(crate) fn resident_kib(&self) -> io::Result<u64> {
-        let pagemap = File::open("/proc/self/pagemap")?;
-        let pages = private_pages(&pagemap, &self.ram)? + private_pages(&pagemap, &self.supervisor)?;
+    /// while a VM runs, so at its end this is the peak. `pagemap` is this process's.
+    pub(crate) fn resident_kib(&self, pagemap: &File) -> io::Result<u64> {
+        let pages = private_pages(pagemap, &self.ram)? + private_pages(pagemap, &self.supervisor)?;
         Ok(pages * PAGE_BYTES / 1024)
     }
 }

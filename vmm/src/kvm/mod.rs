@@ -10,5 +10,5 @@ mod vcpu;
 
 pub use host::{Host, HostError};
 pub(crate) use memory::GuestMemory;
-pub(crate) use thread::{Thread, ThreadClock, install_kick_handler, time_stamp};
+pub(crate) use thread::{Thread, ThreadClock, install_signal_handlers, time_stamp};
 pub(crate) use vcpu::{Exit, MachineError, Registers, VirtualMachine};

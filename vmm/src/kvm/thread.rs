@@ -7,18 +7,29 @@ const KICK_SIGNAL: libc::c_int = libc::SIGUSR1;
 
 extern "C" fn on_kick(_signal: libc::c_int) {}
 
-/// Makes the kick signal interrupt system calls and do nothing else. Call once, before the first VM.
-pub(crate) fn install_kick_handler() -> io::Result<()> {
+/// Signals that are for the node, and reach its workers too when they come from a terminal or a service manager. A worker
+/// ends when its node does.
+const SIGNALS_OF_THE_NODE: [libc::c_int; 3] = [libc::SIGHUP, libc::SIGINT, libc::SIGTERM];
+
+/// Makes the kick signal interrupt system calls and do nothing else, and leaves the node's signals to it. Call once,
+/// before the first VM.
+pub(crate) fn install_signal_handlers() -> io::Result<()> {
+    handle(KICK_SIGNAL, on_kick as *const () as libc::sighandler_t)?;
+    SIGNALS_OF_THE_NODE.into_iter().try_for_each(|signal| handle(signal, libc::SIG_IGN))
+}
+
+/// Sets a signal's handler: [`on_kick`], or one of the constants.
+fn handle(signal: libc::c_int, handler: libc::sighandler_t) -> io::Result<()> {
     let action = libc::sigaction {
-        sa_sigaction: on_kick as *const () as libc::sighandler_t,
+        sa_sigaction: handler,
         // SAFETY: an all-zero `sigset_t` is a valid, empty set on Linux.
         sa_mask: unsafe { std::mem::zeroed() },
         sa_flags: 0,
         sa_restorer: None,
     };
-    // SAFETY: `action` is fully initialised and outlives the call; the handler does nothing, so it is safe to run at any
-    // point of any thread; the old action is not asked for.
-    match unsafe { libc::sigaction(KICK_SIGNAL, &raw const action, std::ptr::null_mut()) } {
+    // SAFETY: `action` is fully initialised and outlives the call; the handler, if any, does nothing, so it is safe to run
+    // at any point of any thread; the old action is not asked for.
+    match unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }

@@ -83,6 +83,7 @@ impl Vm {
             door: Arc::new(Door::new(gateway, doorbell, watched, job.limits)),
             limits: job.limits,
             exits: Exits::default(),
+            pagemap: Arc::clone(&host.pagemap),
             has_doorbell: false,
             begun,
             clock_zero,

@@ -15,7 +15,7 @@ pub(crate) use door::{Door, LOOK_INTERVAL};
 
 use crate::kvm::VirtualMachine;
 use denali_protocol::job::{Exits, Limits, VmId};
-use std::{sync::Arc, time::Instant};
+use std::{fs::File, sync::Arc, time::Instant};
 
 /// A VM that has not run yet.
 #[derive(Debug)]
@@ -25,6 +25,7 @@ pub(crate) struct Vm {
     door: Arc<Door>,
     limits: Limits,
     exits: Exits,
+    pagemap: Arc<File>,
     /// Whether KICK goes to the door's doorbell.
     has_doorbell: bool,
     /// When building it began.

@@ -57,7 +57,7 @@ impl Vm {
                 Next::End(outcome) => break outcome,
             }
         };
-        let memory_peak_kib = self.machine.memory().resident_kib().unwrap_or(0);
+        let memory_peak_kib = self.machine.memory().resident_kib(&self.pagemap).unwrap_or(0);
         self.end(outcome, course, start_us, memory_peak_kib)
     }
 

@@ -28,7 +28,7 @@ pub fn serve(socket: OwnedFd) -> ExitCode {
     let Ok(reporter) = stream.try_clone().and_then(Reporter::start) else { return ExitCode::from(125) };
     let mut commands = Commands::new(stream);
     let host = match Host::open().map_err(|e| e.to_string()).and_then(|host| {
-        kvm::install_kick_handler().map_err(|e| format!("no signal handler: {e}"))?;
+        kvm::install_signal_handlers().map_err(|e| format!("no signal handler: {e}"))?;
         Ok(host)
     }) {
         Ok(host) => host,

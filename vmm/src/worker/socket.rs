@@ -83,6 +83,8 @@ impl Commands {
             let mut slices = [IoSliceMut::new(&mut bytes)];
             match recvmsg(&self.stream, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC) {
                 Err(rustix::io::Errno::INTR) => {}
+                // The node was killed with reports unread: an end like any other.
+                Err(rustix::io::Errno::CONNRESET) => return Ok(false),
                 result => break result?,
             }
         };

@@ -4,7 +4,7 @@ use super::{Engine, submit::held_bytes, unix_ms};
 use crate::node::{
     job::{Acceptance, JobState, LiveJob},
     queue::Ticket,
-    store::{Applied, Op, StoreError, Unfinished, files::Kind},
+    store::{Applied, JobKey, Op, StoreError, Unfinished, files::Kind},
 };
 use denali_protocol::job::Indices;
 use std::{
@@ -27,41 +27,38 @@ impl Engine {
         unfinished.sort();
         let mut jobs = 0_u32;
         for (_, key) in unfinished {
-            if let Some(unfinished) = self.store.unfinished(&key)? {
-                jobs = jobs.saturating_add(unfinished.record.indices.count() - unfinished.totals.ended());
-                self.resume(unfinished)?;
+            if let Some(job) = self.resume(&key)? {
+                jobs = jobs.saturating_add(job.record.indices.count() - job.state().totals.ended());
             }
         }
+        self.kick();
         Ok(jobs)
     }
 
-    /// Makes a job on the disk live, and queues what is left of it.
-    pub(super) fn resume(self: &Arc<Self>, unfinished: Unfinished) -> Result<Arc<LiveJob>, StoreError> {
-        let Unfinished { key, record, totals, waiting } = unfinished;
+    /// Makes a job on the disk live, and queues what is left of it; nothing where nothing is. The caller kicks.
+    pub(super) fn resume(self: &Arc<Self>, key: &JobKey) -> Result<Option<Arc<LiveJob>>, StoreError> {
+        let mut state = self.state();
+        if let Some(twin) = state.by_key.get(key) {
+            return Ok(Some(Arc::clone(twin)));
+        }
+        // Read while nobody else can make it live: one that is not live now has all on the disk that it ever put there.
+        let Some(Unfinished { record, totals, waiting }) = self.store.unfinished(key)? else { return Ok(None) };
         let ended = between(record.indices, &waiting);
         let ticket = Ticket(self.next_ticket.fetch_add(1, Ordering::Relaxed));
-        let state = JobState { accepted: Some(Ok(Acceptance::Before)), ended, totals, ..JobState::default() };
-        let job = Arc::new(LiveJob::new(key.clone(), ticket, record, None, state));
-        {
-            let mut state = self.state();
-            if let Some(twin) = state.by_key.get(&key) {
-                return Ok(Arc::clone(twin));
-            }
-            self.use_files(&job.record);
-            state.by_key.insert(key.clone(), Arc::clone(&job));
-            state.by_ticket.insert(ticket, Arc::clone(&job));
-            state.held_bytes = state.held_bytes.saturating_add(held_bytes(&job));
-            if !totals.cancelled {
-                state.queue.submit(key.client, ticket, waiting, job.record.vms);
-                drop(state);
-                self.kick();
-                return Ok(job);
-            }
+        let progress = JobState { accepted: Some(Ok(Acceptance::Before)), ended, totals, ..JobState::default() };
+        let job = Arc::new(LiveJob::new(key.clone(), ticket, record, None, progress));
+        self.use_files(&job.record);
+        state.by_key.insert(key.clone(), Arc::clone(&job));
+        state.by_ticket.insert(ticket, Arc::clone(&job));
+        state.held_bytes = state.held_bytes.saturating_add(held_bytes(&job));
+        if totals.cancelled {
+            let (engine, cancelled) = (Arc::clone(self), Arc::clone(&job));
+            let indices = waiting.into_iter().flat_map(|range| range.iter()).collect();
+            self.runtime.spawn(async move { engine.end_unstarted(&cancelled, indices).await });
+        } else {
+            state.queue.submit(key.client, ticket, waiting, job.record.vms);
         }
-        let (engine, cancelled) = (Arc::clone(self), Arc::clone(&job));
-        let indices = waiting.into_iter().flat_map(|range| range.iter()).collect();
-        self.runtime.spawn(async move { engine.end_unstarted(&cancelled, indices).await });
-        Ok(job)
+        Ok(Some(job))
     }
 
     /// Removes results that are older than the policy says, and files that nothing needs any more.

@@ -83,11 +83,19 @@ impl Engine {
         if let Some(job) = self.live(key) {
             return Ok(Some(Existing::Live(job)));
         }
-        // After an I/O error a job may be on the disk although it was refused: it runs when it is asked for again.
-        if let Some(unfinished) = self.store.unfinished(key)? {
-            return Ok(Some(Existing::Live(self.resume(unfinished)?)));
+        let Some((record, totals)) = self.store.job(key)? else { return Ok(None) };
+        if totals.ended() >= record.indices.count() {
+            return Ok(Some(Existing::Ended(record)));
         }
-        Ok(self.store.job(key)?.map(|(record, _)| Existing::Ended(record)))
+        // It ended a moment ago; or an I/O error left it on the disk although it was refused: then it runs now that it is
+        // asked for again.
+        match self.resume(key)? {
+            Some(job) => {
+                self.kick();
+                Ok(Some(Existing::Live(job)))
+            }
+            None => Ok(Some(Existing::Ended(record))),
+        }
     }
 
     /// Takes a job; nothing where its name was taken meanwhile. The caller waits for [`LiveJob::accepted`].

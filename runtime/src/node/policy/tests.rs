@@ -81,3 +81,18 @@ fn a_manifest_beyond_the_grant_is_refused_with_both_numbers() {
     let refusal = choose(&policy.grants(&[]).unwrap(), &manifest(100 << 20)).unwrap_err();
     assert!(refusal.message.contains("104857600") && refusal.message.contains("67108864"), "{}", refusal.message);
 }
+
+#[test]
+fn the_documented_policy_is_one_and_its_defaults_are_true() {
+    let page = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/policy.md"));
+    let example = page.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let mut policy = parse(example).unwrap();
+    let signer = policy.signer.remove(0);
+    let bare = parse(&format!("[[signer]]\nkey = \"{}\"", signer.key.0)).unwrap().signer.remove(0);
+    assert_eq!(signer, Signer { name: "the lab".to_owned(), vms: Some(2), ..bare });
+    let slots = Policy::default().node;
+    policy.node = NodeShare { slots: slots.slots, workers: slots.workers, ..policy.node };
+    policy.clients.allow = None;
+    policy.unsigned.vms = None;
+    assert_eq!(policy, Policy::default());
+}

@@ -9,6 +9,7 @@ use std::{
     collections::{HashMap, HashSet},
     fs::{self, File},
     io,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -79,7 +80,7 @@ impl Files {
             fs::remove_dir_all(&temporary)?;
         }
         for name in ["tmp", "bundles", "inputs", "outputs"] {
-            fs::create_dir_all(root.join(name))?;
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(root.join(name))?;
         }
         for kind in [Kind::Bundle, Kind::Input] {
             for file in fs::read_dir(root.join(kind.directory()))? {

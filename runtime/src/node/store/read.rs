@@ -19,8 +19,6 @@ use std::{
 /// A job that was accepted and has not ended, found at start.
 #[derive(Debug)]
 pub(crate) struct Unfinished {
-    /// Its name.
-    pub(crate) key: JobKey,
     /// What it is.
     pub(crate) record: JobRecord,
     /// How far it is.
@@ -51,7 +49,7 @@ impl Store {
             return Ok(None);
         }
         let waiting = self.without_result(key, record.indices)?;
-        Ok(Some(Unfinished { key: key.clone(), record, totals, waiting }))
+        Ok(Some(Unfinished { record, totals, waiting }))
     }
 
     /// A job's inline input.

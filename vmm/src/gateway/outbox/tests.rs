@@ -11,10 +11,12 @@ use std::{
 };
 
 #[derive(Clone, Default)]
-struct Kept(Arc<Mutex<(Vec<(Channel, Vec<u8>)>, Vec<u16>)>>);
+struct Kept(Arc<Mutex<(Pieces, Vec<u16>)>>);
+
+type Pieces = Vec<(Channel, Vec<u8>)>;
 
 impl Kept {
-    fn pieces(&self) -> Vec<(Channel, Vec<u8>)> {
+    fn pieces(&self) -> Pieces {
         self.0.lock().expect("no one panicked").0.clone()
     }
 
