@@ -62,6 +62,16 @@ fn a_client_that_stalls_in_the_middle_of_its_input_is_given_up() {
 }
 
 #[test]
+fn a_script_may_ask_again_and_again() {
+    let place = Place::new();
+    let node = Node::start(&place, "");
+    // More commands than a client may have connections, sooner than one is given up for being idle.
+    for _ in 0..150 {
+        node.ask(&place, ["list"]).succeed();
+    }
+}
+
+#[test]
 fn rubbish_on_the_port_changes_nothing() {
     let place = Place::new();
     let node = Node::start(&place, "");

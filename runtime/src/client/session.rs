@@ -8,6 +8,10 @@ use denali_protocol::{
     wire::message::{Event, JobResult, JobStatus, NodeInfo, Refusal, Request, Response, Submit},
 };
 use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
+use std::time::Duration;
+
+/// How long the last packet may take to leave, in milliseconds.
+const GOODBYE_MS: u32 = 100;
 
 /// Why a request has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -75,10 +79,15 @@ impl Session {
 
     /// Says goodbye, so that the node need not wait for more.
     pub(crate) async fn close(self) {
+        let sent = self.0.stats().udp_tx.datagrams;
         self.0.close(VarInt::from_u32(0), b"");
-        // The connection's task sends the last packet; it needs a turn before the process ends.
-        for _ in 0..16 {
-            tokio::task::yield_now().await;
+        // The connection's task sends the last packet. Should the process end before, the node would keep the connection
+        // until it is idle for too long, and a client may have only so many.
+        for _ in 0..GOODBYE_MS {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            if self.0.stats().udp_tx.datagrams > sent {
+                break;
+            }
         }
     }
 

@@ -18,7 +18,6 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 mod hostile;
 mod jobs;
 mod restart;
-mod speed;
 
 const FAKE: Launcher = Launcher(fake::launch);
 
