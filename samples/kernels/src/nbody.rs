@@ -73,9 +73,9 @@ impl System {
                 let delta = difference(a.position, b.position);
                 let square = dot(delta, delta);
                 let magnitude = dt / (square * sqrt(square));
-                for axis in 0..3 {
-                    a.velocity[axis] -= delta[axis] * b.mass * magnitude;
-                    b.velocity[axis] += delta[axis] * a.mass * magnitude;
+                for (axis, delta) in delta.iter().enumerate() {
+                    a.velocity[axis] -= delta * b.mass * magnitude;
+                    b.velocity[axis] += delta * a.mass * magnitude;
                 }
             }
         }

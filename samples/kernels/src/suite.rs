@@ -2,8 +2,11 @@
 
 use crate::{mandelbrot::Tile, nbody::System, primes};
 
+/// A computation to measure.
+pub type Kernel = fn() -> u64;
+
 /// Name and body of each. The result is printed, so that the compiler can't leave the work out.
-pub const ALL: [(&str, fn() -> u64); 3] = [
+pub const ALL: [(&str, Kernel); 3] = [
     ("primes", || primes::count(core::hint::black_box(10_000_000))),
     ("nbody", || {
         let mut system = System::default();
