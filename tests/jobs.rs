@@ -1,6 +1,6 @@
 //! Jobs on a node: waited for, followed, looked at, cancelled, named.
 
-use crate::harness::{Node, Place, noise, number, text};
+use crate::harness::{Denali, Node, Place, Running, noise, number, text};
 use serde_json::Value;
 use std::fs;
 
@@ -46,7 +46,7 @@ fn input_and_output_of_megabytes_come_through_whole() {
 }
 
 /// Computes for minutes, after a first line of output.
-fn long_job(node: &Node, place: &Place) -> crate::harness::Denali {
+fn long_job(node: &Node, place: &Place) -> Denali {
     let bundle = place.pack("nbody", ["--cpu-time", "5m", "--wall-time", "5m"]);
     node.submit(place, bundle)
 }
@@ -116,7 +116,7 @@ fn one_name_runs_once() {
     assert_eq!(node.ask(&place, ["list", "--json"]).succeed().lines().len(), 2);
 }
 
-fn submit_together(node: &Node, place: &Place) -> crate::harness::Running {
+fn submit_together(node: &Node, place: &Place) -> Running {
     node.submit(place, place.image("primes")).args(["--id", "together", "--json", "--", "1000000"]).start()
 }
 

@@ -1,6 +1,6 @@
 //! `denali run`: the streams are the job's, the exit status is the job's, the report is true.
 
-use crate::harness::{Place, children, eventually, is_alive, json, noise, number, text};
+use crate::harness::{Place, children, eventually, is_alive, json, noise, number, send, text};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::{
@@ -180,7 +180,7 @@ fn a_worker_that_dies_is_reported() {
     let run = place.denali(["run"]).arg(place.image("hostile/sleeper")).start();
     let worker = eventually("a worker", || children(run.id()).first().copied());
     std::thread::sleep(Duration::from_millis(200));
-    crate::harness::send(worker, Signal::KILL);
+    send(worker, Signal::KILL);
     let done = run.finish();
     assert_eq!(done.status.code(), Some(125), "{done}");
     assert!(done.stderr.contains("worker"), "{done}");

@@ -1,15 +1,15 @@
 //! Runs `denali` as a child process: streams that can be watched, a deadline, and an end in any case.
 
-use super::{DEADLINE, process};
+use super::{DEADLINE, pipe::Pipe, process};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::{
     ffi::OsStr,
     fmt,
-    io::{Read, Write},
+    io::Write,
     path::Path,
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -94,52 +94,6 @@ impl Denali {
     }
 }
 
-/// Bytes that arrived on a pipe so far.
-#[derive(Default)]
-struct Pipe {
-    state: Mutex<PipeState>,
-    news: Condvar,
-}
-
-#[derive(Default)]
-struct PipeState {
-    bytes: Vec<u8>,
-    closed: bool,
-}
-
-impl Pipe {
-    fn read(mut from: impl Read + Send + 'static) -> Arc<Self> {
-        let pipe = Arc::new(Self::default());
-        let filled = Arc::clone(&pipe);
-        std::thread::spawn(move || {
-            let mut buffer = [0; 64 * 1024];
-            loop {
-                let read = from.read(&mut buffer).unwrap_or(0);
-                let mut state = filled.state.lock().unwrap_or_else(PoisonError::into_inner);
-                state.bytes.extend_from_slice(&buffer[..read]);
-                state.closed = read == 0;
-                filled.news.notify_all();
-                if state.closed {
-                    return;
-                }
-            }
-        });
-        pipe
-    }
-
-    /// Waits until `enough` is true; false when the time is over first.
-    fn wait(&self, end: Instant, enough: impl Fn(&PipeState) -> bool) -> bool {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = end.saturating_duration_since(Instant::now());
-        let waited = self.news.wait_timeout_while(state, left, |state| !enough(state));
-        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
-    }
-
-    fn bytes(&self) -> Vec<u8> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).bytes.clone()
-    }
-}
-
 /// A command that runs. Killed when this is dropped.
 pub(crate) struct Running {
     child: Child,
@@ -173,8 +127,7 @@ impl Running {
     /// Waits for `words` on its standard output.
     pub(crate) fn hear(&self, words: &str) -> String {
         let end = Instant::now() + DEADLINE;
-        let heard = |state: &PipeState| String::from_utf8_lossy(&state.bytes).contains(words) || state.closed;
-        self.stdout.wait(end, heard);
+        self.stdout.wait(end, |bytes| String::from_utf8_lossy(bytes).contains(words));
         let text = String::from_utf8_lossy(&self.stdout.bytes()).into_owned();
         assert!(text.contains(words), "{} did not say {words:?}: {text}\n{}", self.name, self.stderr());
         text
@@ -215,8 +168,7 @@ impl Running {
             std::thread::sleep(Duration::from_millis(3));
         };
         for pipe in [&self.stdout, &self.stderr] {
-            let closed = pipe.wait(self.end, |state| state.closed);
-            assert!(closed, "{} ended, but left a process behind", self.name);
+            assert!(pipe.wait(self.end, |_| false), "{} ended, but left a process behind", self.name);
         }
         Done { name: self.name.clone(), status, stdout: self.stdout.bytes(), stderr: self.stderr() }
     }

@@ -2,6 +2,7 @@
 
 mod command;
 mod node;
+mod pipe;
 mod process;
 
 pub(crate) use command::{Denali, Done, Running};

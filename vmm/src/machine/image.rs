@@ -42,7 +42,7 @@ pub struct Image {
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// The program can't run in a Denali VM. The bundle is at fault.
-    #[error("the program is {0}")]
+    #[error("bad program: {0}")]
     Elf(#[from] ElfError),
     /// Program, files and rings leave no memory. The bundle is at fault.
     #[error(

@@ -66,7 +66,7 @@ pub enum Report {
         /// Thousandths done.
         permille: u16,
     },
-    /// The run is over: its VM will not run again, and is destroyed.
+    /// The run is over: its VM will not run again, and its memory is given back within milliseconds.
     Ended {
         /// The run.
         run: RunId,
