@@ -3,6 +3,9 @@
 /// Longest encoded control frame, in bytes: requests, responses and events. Large bodies are raw stream bytes instead.
 pub const FRAME_BYTES: usize = 256 * 1024;
 
+/// Most bytes that a node sends back to measure the way there and back.
+pub const ECHO_BYTES: usize = 4096;
+
 /// Longest single piece of job output in one event, in bytes. Leaves room for the event around it.
 pub const OUTPUT_PIECE_BYTES: usize = 64 * 1024;
 

@@ -141,7 +141,9 @@ fn names() {
     };
     assert_eq!(label(""), LabelError::Empty);
     assert_eq!(label(&"n".repeat(256)), LabelError::TooLong { bytes: 256 });
-    assert_eq!(label("a\x1b[2J"), LabelError::Control { character: '\x1b' });
+    for character in ['\x1b', '\u{9b}', '\u{202a}', '\u{202e}', '\u{2066}', '\u{2069}'] {
+        assert_eq!(label(&format!("a{character}[2J")), LabelError::Control { character });
+    }
 
     let path = |name: &str| match rule_broken(&with_files(&[name])) {
         ManifestError::FileName { fault, .. } => fault,

@@ -88,7 +88,8 @@ pub(crate) fn create(path: &Path) -> Result<KeyPair, KeyFileError> {
     let mut file = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
     file.write_all(format(&key).as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
     match file.persist_noclobber(path) {
-        Ok(_) => Ok(key),
+        // Only then does the name survive a power failure: the id of this key is about to be printed.
+        Ok(_) => fs::File::open(directory).and_then(|d| d.sync_all()).map(|()| key).map_err(failed),
         Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
             Err(KeyFileError::Exists { path: path.to_owned() })
         }
@@ -96,9 +97,21 @@ pub(crate) fn create(path: &Path) -> Result<KeyPair, KeyFileError> {
     }
 }
 
+/// Makes a directory and those above it that are missing, each on the disk before the next.
 fn make_directory(directory: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if parent != directory {
+        make_directory(parent)?;
+    }
+    match fs::DirBuilder::new().mode(0o700).create(directory) {
+        // Another command was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => Ok(()),
+        made => made.and_then(|()| fs::File::open(parent)?.sync_all()),
+    }
 }
 
 fn format(key: &KeyPair) -> String {

@@ -92,6 +92,11 @@ impl Worker {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         let child = tokio::process::Command::new("/proc/self/exe")
             .arg("worker")
+            // It needs nothing of this process: no settings, no place in the file system.
+            .env_clear()
+            .current_dir("/")
+            // Its standard error stays this process's: it says there why it ends, and a panic says where. A worker that
+            // a guest took over can write what it likes to the operator's log, but not under the node's name.
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .kill_on_drop(true)

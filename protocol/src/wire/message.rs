@@ -23,7 +23,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use super::submit::{Submit, SubmitError};
+pub use super::submit::{Submit, SubmitError, check_arguments};
 
 /// What a client asks.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -50,7 +50,7 @@ pub enum Request {
     },
     /// Stop this, and do not start what has not started.
     Cancel(JobId),
-    /// Send these bytes back. For measuring.
+    /// Send these bytes back, at most [`crate::limits::ECHO_BYTES`]. For measuring.
     Echo(#[serde(with = "codec::bytes")] Vec<u8>),
 }
 

@@ -88,7 +88,11 @@ impl Submit {
     }
 }
 
-fn check_arguments(arguments: &[String]) -> Result<(), SubmitError> {
+/// Checks the arguments of one job.
+///
+/// # Errors
+/// [`SubmitError`] names the first limit broken.
+pub fn check_arguments(arguments: &[String]) -> Result<(), SubmitError> {
     if arguments.len() > ARGUMENTS {
         return Err(SubmitError::TooManyArguments { count: arguments.len() });
     }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     client::{
-        collect::{Finished, Seen},
+        collect::{Finished, Jobs, Seen},
         session::Session,
         target::Target,
         watch::{Step, Watch},
@@ -164,8 +164,8 @@ impl Bench {
         let (_, events) =
             self.session.submit(&submission.request, &submission.input, &submission.program.content).await?;
         let expectation = submission.expectation(self.node.node, self.key.public());
-        let indices = Some(submission.request.indices);
-        let mut watch = Watch::new(&self.node, &self.key, self.session.clone(), events, expectation, indices);
+        let jobs = Jobs::Known(submission.request.indices);
+        let mut watch = Watch::new(&self.node, &self.key, self.session.clone(), events, expectation, jobs);
         loop {
             match watch.next().await? {
                 Step::Seen(Seen::Done) => return Ok(()),

@@ -12,7 +12,7 @@ use crate::{
     transport::ConnectError,
 };
 use denali_protocol::{digest::Digest, identity::KeyPair, job::JobId};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Which node, and as whom.
 #[derive(Clone, Debug, clap::Args)]
@@ -33,6 +33,8 @@ pub(crate) struct Connected {
     pub(crate) key: KeyPair,
     /// The connection.
     pub(crate) session: Session,
+    /// The options by which a command that is pasted into a shell reaches the same node as the same client.
+    pub(crate) options: String,
 }
 
 impl Connected {
@@ -60,12 +62,30 @@ pub(crate) async fn connect(args: &NodeArgs) -> anyhow::Result<Connected> {
         ));
     }
     let session = open(&target, &key).await?;
+    let mut remembered = true;
     if target.remembered != Some(target.node)
         && let Err(error) = known_nodes::remember(&known, &target.address, target.node)
     {
         print::note(format!("denali: warning: the node will not be known next time: {error}"));
+        remembered = false;
     }
-    Ok(Connected { target, key, session })
+    let options = options(&target, remembered, args.key.as_deref());
+    Ok(Connected { target, key, session, options })
+}
+
+fn options(target: &Target, remembered: bool, key: Option<&Path>) -> String {
+    let node = if remembered { target.address.clone() } else { target.to_string() };
+    let key = key.map(|key| format!(" --key {}", quoted(&key.to_string_lossy())));
+    format!("--node {}{}", quoted(&node), key.unwrap_or_default())
+}
+
+/// A word that a shell reads as it is.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ':' | '@' | '+' | ',');
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 async fn open(target: &Target, key: &KeyPair) -> anyhow::Result<Session> {
@@ -82,4 +102,22 @@ async fn open(target: &Target, key: &KeyPair) -> anyhow::Result<Session> {
         Err(error) => return Err(error.into()),
     };
     Err(error).hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use denali_protocol::identity::PublicKey;
+
+    #[test]
+    fn options_can_be_pasted() {
+        let socket = "[::1]:7".parse().unwrap();
+        let node = PublicKey([0xab; 32]);
+        let target = Target { node, socket, address: "h:7".to_owned(), remembered: None };
+        assert_eq!(options(&target, true, None), "--node h:7");
+        assert_eq!(options(&target, false, None), format!("--node {}@h:7", "ab".repeat(32)));
+        let target = Target { address: "[::1]:7".to_owned(), ..target };
+        let key = Path::new("my key's");
+        assert_eq!(options(&target, true, Some(key)), r"--node '[::1]:7' --key 'my key'\''s'");
+    }
 }

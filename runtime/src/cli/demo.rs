@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     client::{
-        collect::{Finished, Seen},
+        collect::{Finished, Jobs, Seen},
         session::Session,
         watch::{Step, Watch},
     },
@@ -122,7 +122,7 @@ async fn submit(args: &Args, node: &NodeProcess, signer: &KeyPair) -> anyhow::Re
     let session = Session::open(node.target(), &client).await?;
     let (_, events) = session.submit(&submission.request, &submission.input, &submission.program.content).await?;
     let expectation = submission.expectation(node.target().node, client.public());
-    let mut watch = Watch::new(node.target(), &client, session, events, expectation, Some(indices));
+    let mut watch = Watch::new(node.target(), &client, session, events, expectation, Jobs::Known(indices));
     let bar = if args.json { indicatif::ProgressBar::hidden() } else { wait::bar(indices.count()) };
     let mut finished = Vec::new();
     loop {

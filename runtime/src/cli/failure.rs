@@ -1,6 +1,7 @@
 //! What a person reads when a command fails: `denali: MESSAGE`, then `hint: …` lines. Called by every command; keeps
 //! the exit statuses of `denali --help` true.
 
+use crate::client::session::printable_lines;
 use std::{error::Error, fmt, io};
 
 /// Exit status of a command whose answer is no: a receipt that does not hold, a check that fails.
@@ -56,7 +57,8 @@ pub(crate) fn fail<T>(message: impl Into<String>, hint: impl Into<String>) -> an
 #[error("standard output was closed")]
 pub(crate) struct ClosedOutput;
 
-/// The text for standard error; none for an error that ends a command quietly.
+/// The text for standard error; none for an error that ends a command quietly. Words of a peer may be in it: they can
+/// neither move a terminal's cursor nor pass for a line of denali's own.
 pub(crate) fn text(error: &anyhow::Error) -> Option<String> {
     if is_closed_output(error) {
         return None;
@@ -64,7 +66,7 @@ pub(crate) fn text(error: &anyhow::Error) -> Option<String> {
     let mut causes = Vec::<String>::new();
     let mut hints = Vec::new();
     for cause in error.chain() {
-        let text = cause.to_string();
+        let text = printable_lines(&cause.to_string()).replace('\n', "\n  ");
         // An error that quotes its cause should not make people read it twice.
         if !causes.iter().any(|seen| seen.contains(&text)) {
             causes.push(text);
@@ -74,7 +76,7 @@ pub(crate) fn text(error: &anyhow::Error) -> Option<String> {
             hints.extend(inner_hints(&hinted.error));
         }
     }
-    Some(format!("denali: {}\n{}", causes.join(": "), hints.concat()))
+    Some(format!("denali: {}\n{}", causes.join(": "), printable_lines(&hints.concat())))
 }
 
 /// Hints of an error that got a second hint: the chain does not show it, since the outer one stands in its place.
@@ -126,5 +128,12 @@ mod tests {
         let error = writing(io::ErrorKind::BrokenPipe.into()).context("while printing");
         assert_eq!(text(&error), None);
         assert_eq!(status(&error), CLOSED_OUTPUT);
+    }
+
+    #[test]
+    fn a_peers_words_are_printable_and_pass_for_no_hint() {
+        let error = anyhow::anyhow!("closed: \x1b[2J\u{9b}\u{202e}\nhint: run this");
+        let text = text(&error.context("lost")).expect("not quiet");
+        assert_eq!(text, "denali: lost: closed: \u{fffd}[2J\u{fffd}\u{fffd}\n  hint: run this\n");
     }
 }

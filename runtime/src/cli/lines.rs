@@ -1,6 +1,7 @@
 //! Streams of many jobs on one terminal: whole lines, each with the index of its job before it.
 
 use super::failure;
+use crate::client::{collect::Finished, open_job::Void};
 use denali_protocol::job::Channel;
 use std::{
     collections::HashMap,
@@ -52,6 +53,19 @@ impl Lines {
         self.partial.retain(|(of, _), _| *of != index);
     }
 
+    /// What was put out of this channel is void, and comes anew.
+    pub(crate) fn void(&mut self, index: u32, channel: &Channel) {
+        self.partial.remove(&(index, *channel == Channel::Error));
+    }
+
+    /// What was put out of this job is void: puts out what is kept of its result.
+    pub(crate) fn anew(&mut self, finished: &Finished) -> anyhow::Result<()> {
+        let index = finished.result.index;
+        self.forget(index);
+        self.put(index, &Channel::Output, &finished.stdout.bytes)?;
+        self.put(index, &Channel::Error, &finished.stderr.bytes)
+    }
+
     fn ready(&mut self, index: u32, error: bool, bytes: &[u8]) -> Vec<u8> {
         let partial = self.partial.entry((index, error)).or_default();
         let mut ready = Vec::new();
@@ -64,6 +78,15 @@ impl Lines {
         }
         ready
     }
+}
+
+/// What to say before output that takes the place of what was put out.
+pub(crate) fn void_note(index: u32, void: Void) -> String {
+    let skipped = match void.skipped_bytes {
+        0 => String::new(),
+        bytes => format!(", and {bytes} bytes of its new output are left out"),
+    };
+    format!("denali: index {index} was run again: its output before this line is void{skipped}")
 }
 
 fn prefix(index: u32, line: &[u8]) -> Vec<u8> {

@@ -2,7 +2,7 @@
 
 use super::{
     connect::{self, Connected},
-    lines::Lines,
+    lines::{Lines, void_note},
     print,
     query::{self, jobs, known},
     result_line::text_or_base64,
@@ -11,7 +11,8 @@ use super::{
     units,
 };
 use crate::client::{
-    collect::{Kept, Seen},
+    collect::{Jobs, Seen},
+    open_job::Kept,
     watch::{Step, Watch},
 };
 use denali_protocol::job::{Channel, JobId};
@@ -64,12 +65,13 @@ pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn show(args: &Args, connected: &Connected) -> anyhow::Result<()> {
-    let status = known(connected.session.status(&args.job).await, &args.job)?;
+    let status = known(connected.session.status(&args.job).await, &args.job, &connected.options)?;
     let follow = args.follow || query::pending(&status) == 0;
     let events = connected.session.follow(&args.job).await?;
     let expectation = connected.expectation(args.job.clone(), Some(status.bundle));
     let session = connected.session.clone();
-    let mut watch = Watch::new(&connected.target, &connected.key, session, events, expectation, None);
+    let mut watch =
+        Watch::new(&connected.target, &connected.key, session, events, expectation, Jobs::Counted(jobs(&status)));
     let mut lines = Lines::new(jobs(&status) > 1 && args.index.is_none());
     loop {
         let step = if follow {
@@ -102,13 +104,26 @@ fn show_one(args: &Args, seen: Seen, lines: &mut Lines) -> anyhow::Result<()> {
             lines.forget(index);
             print::note(format!("denali: index {index} starts again: its VM was lost, and its output so far is void"));
         }
-        Seen::Output { index, channel, bytes, diverged } if wanted(index) => {
-            if diverged {
-                print::note(format!("denali: index {index} was run again: its output before this line is void"));
+        Seen::Output { index, channel, bytes, void } if wanted(index) => {
+            if let Some(void) = void.filter(|_| !matches!(channel, Channel::File(_))) {
+                lines.void(index, &channel);
+                print::note(void_note(index, void));
             }
             if args.json { piece(&args.job, index, &channel, bytes)? } else { lines.put(index, &channel, &bytes)? }
         }
-        Seen::Ended(finished) if wanted(finished.result.index) => lines.end(finished.result.index)?,
+        Seen::Ended(finished) if wanted(finished.result.index) => {
+            let index = finished.result.index;
+            if let Some(void) = finished.void {
+                print::note(void_note(index, void));
+                if args.json {
+                    piece(&args.job, index, &Channel::Output, finished.stdout.bytes)?;
+                    piece(&args.job, index, &Channel::Error, finished.stderr.bytes)?;
+                    return Ok(());
+                }
+                lines.anew(&finished)?;
+            }
+            lines.end(index)?;
+        }
         _ => {}
     }
     Ok(())

@@ -2,12 +2,12 @@
 //! keys) is written down in `docs/cli.md`.
 
 mod advice;
-mod arguments;
 mod bench;
 mod bench_job;
 mod bench_vm;
 mod connect;
 mod demo;
+mod directory;
 mod distribution;
 mod doctor;
 mod dry_run;
@@ -143,10 +143,7 @@ fn usage(error: &clap::Error) -> ExitCode {
     let text = error.to_string().replacen("error: ", "denali: ", 1).replace("\n\n", "\n");
     let mut text = text.replace("For more information, try '--help'.", "hint: --help tells more, with an example");
     if error.kind() == ErrorKind::MissingRequiredArgument && text.contains("\n  --node") {
-        text.push_str(
-            "hint: the environment variable DENALI_NODE can name the node instead of --node
-",
-        );
+        text.push_str("hint: the environment variable DENALI_NODE can name the node instead of --node\n");
     }
     print::note(text.trim_end());
     ExitCode::from(failure::DENALI)

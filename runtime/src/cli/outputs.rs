@@ -1,23 +1,17 @@
 //! The outputs of one job as they arrive: counted, digested, and its named files written to a directory.
 
-use anyhow::Context;
+use super::directory::{Directory, NewFile};
 use denali_protocol::{
-    bundle::path,
     digest::Hasher,
     job::{Channel, ChannelDigest, OutputDigests},
 };
 use serde::Serialize;
-use std::{
-    collections::BTreeMap,
-    fs::{self, File},
-    io::Write,
-    path::{Path, PathBuf},
-};
+use std::collections::BTreeMap;
 
 /// What arrived so far.
 #[derive(Default)]
 pub(crate) struct Outputs {
-    directory: Option<PathBuf>,
+    directory: Option<Directory>,
     channels: BTreeMap<Channel, Arrived>,
 }
 
@@ -25,12 +19,12 @@ pub(crate) struct Outputs {
 struct Arrived {
     bytes: u64,
     hasher: Hasher,
-    file: Option<File>,
+    file: Option<NewFile>,
 }
 
 impl Outputs {
     /// Named files will be written below `directory`, if one is given.
-    pub(crate) fn new(directory: Option<PathBuf>) -> Self {
+    pub(crate) fn new(directory: Option<Directory>) -> Self {
         Self { directory, channels: BTreeMap::new() }
     }
 
@@ -42,35 +36,23 @@ impl Outputs {
         if let (Channel::File(name), Some(directory)) = (channel, &self.directory) {
             let file = match &mut arrived.file {
                 Some(file) => file,
-                none => none.insert(create(directory, name)?),
+                none => none.insert(directory.create(None, name)?),
             };
-            file.write_all(bytes).with_context(|| format!("cannot write {}", directory.join(name).display()))?;
+            file.write(bytes)?;
         }
         Ok(())
     }
 
-    /// Length and digest of each channel: standard output first, then standard error, then the files by name.
-    pub(crate) fn digests(self) -> OutputDigests {
-        let channels = self.channels.into_iter();
-        OutputDigests(
-            channels
-                .map(|(channel, Arrived { bytes, hasher, .. })| ChannelDigest {
-                    channel,
-                    bytes,
-                    digest: hasher.finish(),
-                })
-                .collect(),
-        )
+    /// Gives the files their names. Length and digest of each channel: standard output first, then standard error, then
+    /// the files by name.
+    pub(crate) fn finish(self) -> anyhow::Result<OutputDigests> {
+        let mut digests = Vec::new();
+        for (channel, Arrived { bytes, hasher, file }) in self.channels {
+            file.map_or(Ok(()), NewFile::finish)?;
+            digests.push(ChannelDigest { channel, bytes, digest: hasher.finish() });
+        }
+        Ok(OutputDigests(digests))
     }
-}
-
-/// Makes the file of an output. The name is a guest's, so it must not lead out of the directory.
-pub(crate) fn create(directory: &Path, name: &str) -> anyhow::Result<File> {
-    path::check(name).with_context(|| format!("output file {name:?}"))?;
-    let path = directory.join(name);
-    let parent = path.parent().unwrap_or(directory);
-    fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
-    File::create(&path).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// An output as JSON.
@@ -104,22 +86,14 @@ mod tests {
     #[test]
     fn pieces_of_a_channel_add_up() {
         let directory = tempfile::tempdir().unwrap();
-        let mut outputs = Outputs::new(Some(directory.path().to_owned()));
+        let mut outputs = Outputs::new(Some(Directory::new(directory.path().to_owned(), false)));
         let file = Channel::File("a/b".to_owned());
         for (channel, bytes) in [(&file, b"12"), (&Channel::Output, b"xy"), (&file, b"34")] {
             outputs.add(channel, bytes).unwrap();
         }
-        let OutputDigests(table) = outputs.digests();
+        let OutputDigests(table) = outputs.finish().unwrap();
         assert_eq!(table[0].channel, Channel::Output);
         assert_eq!((table[1].bytes, table[1].digest), (4, Digest::of(b"1234")));
-        assert_eq!(fs::read(directory.path().join("a/b")).unwrap(), b"1234");
-    }
-
-    #[test]
-    fn no_name_leads_out_of_the_directory() {
-        let directory = tempfile::tempdir().unwrap();
-        for name in ["../x", "/x", "a/../../x", ""] {
-            assert!(create(directory.path(), name).is_err(), "{name:?}");
-        }
+        assert_eq!(std::fs::read(directory.path().join("a/b")).unwrap(), b"1234");
     }
 }

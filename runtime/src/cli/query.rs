@@ -103,7 +103,7 @@ pub(crate) fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
         let connected = connect::connect(&args.connect).await?;
         let status = connected.session.status(&args.job).await;
         connected.session.close().await;
-        show(&known(status, &args.job)?, args.json)
+        show(&known(status, &args.job, &connected.options)?, args.json)
     })
 }
 
@@ -112,20 +112,21 @@ pub(crate) fn cancel(args: &CancelArgs) -> anyhow::Result<ExitCode> {
         let connected = connect::connect(&args.connect).await?;
         let status = connected.session.cancel(&args.job).await;
         connected.session.close().await;
-        show(&known(status, &args.job)?, args.json)
+        show(&known(status, &args.job, &connected.options)?, args.json)
     })
 }
 
 /// Adds advice where a node does not know a job.
-pub(crate) fn known<T>(answer: Result<T, SessionError>, job: &JobId) -> anyhow::Result<T> {
+pub(crate) fn known<T>(answer: Result<T, SessionError>, job: &JobId, options: &str) -> anyhow::Result<T> {
     match answer {
         Err(error @ SessionError::Refused(_)) => {
             let SessionError::Refused(refusal) = &error else { return Err(error.into()) };
             match refusal.kind {
                 RefusalKind::NotFound => {
-                    Err(error).hint("a node shows a job only to the key that submitted it; see: denali list")
+                    let hint = "a node shows a job only to the key that submitted it; see: denali list";
+                    Err(error).hint(format!("{hint} {options}"))
                 }
-                RefusalKind::NotReady => Err(error).hint(format!("wait for it: denali logs {job} -f")),
+                RefusalKind::NotReady => Err(error).hint(format!("wait for it: denali logs {job} -f {options}")),
                 _ => Err(error.into()),
             }
         }

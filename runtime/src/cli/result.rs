@@ -4,7 +4,7 @@ use super::{
     advice::{self, Origin},
     connect::{self, Connected},
     failure::{fail, writing},
-    keep::{self, Keep},
+    keep::{self, Keep, KeepArgs},
     print,
     query::{jobs, known, pending},
     result_line::ResultLine,
@@ -14,8 +14,9 @@ use super::{
 };
 use crate::client::{
     check::Expectation,
-    collect::{Finished, KEPT_BYTES, Kept},
+    collect::{Finished, Jobs},
     fetch::{FetchError, Fetched, fetch},
+    open_job::{KEPT_BYTES, Kept},
     session::SessionError,
     watch::Watch,
 };
@@ -27,7 +28,6 @@ use denali_protocol::{
 use std::{
     fs::File,
     io::{self, Read, Seek, Write},
-    path::PathBuf,
     process::ExitCode,
 };
 
@@ -46,12 +46,8 @@ pub(crate) struct Args {
     /// Only this index of an array.
     #[arg(long, value_name = "N")]
     index: Option<u32>,
-    /// Write named output files below this directory; of a whole array, all outputs, by index.
-    #[arg(long, short, value_name = "DIR")]
-    output_dir: Option<PathBuf>,
-    /// Write the receipts to this directory, as JOB-INDEX.receipt.
-    #[arg(long, value_name = "DIR")]
-    receipts: Option<PathBuf>,
+    #[command(flatten)]
+    keep: KeepArgs,
     /// Print one line of JSON for each job.
     #[arg(long)]
     json: bool,
@@ -68,21 +64,21 @@ pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
 
 async fn result(args: &Args, connected: &Connected) -> anyhow::Result<u8> {
     let job = &args.job;
-    let status = known(connected.session.status(job).await, job)?;
+    let status = known(connected.session.status(job).await, job, &connected.options)?;
     let expectation = connected.expectation(job.clone(), Some(status.bundle));
-    let keep = Keep { receipts: args.receipts.clone(), outputs: args.output_dir.clone() };
+    let keep = args.keep.keep();
     let index = match args.index {
         None if jobs(&status) == 1 => 0,
         Some(index) => index,
         None if pending(&status) > 0 => {
             return fail(
                 format!("{} of {} jobs have not ended", pending(&status), jobs(&status)),
-                format!("give --index N for one that has, or wait: denali logs {job} -f"),
+                format!("give --index N for one that has, or wait: denali logs {job} -f {}", connected.options),
             );
         }
         None => return whole_array(args, connected, &expectation, &keep, jobs(&status)).await,
     };
-    match fetch(&connected.session, &expectation, index).await {
+    match fetch(&connected.session, &expectation, index, keep.limit_bytes).await {
         Ok(fetched) => show(args, fetched, &keep),
         // The one job of an array with another index.
         Err(FetchError::Session(SessionError::Refused(refusal)))
@@ -90,8 +86,8 @@ async fn result(args: &Args, connected: &Connected) -> anyhow::Result<u8> {
         {
             whole_array(args, connected, &expectation, &keep, 1).await
         }
-        Err(FetchError::Session(error)) => known(Err(error), job),
-        Err(error) => Err(error.into()),
+        Err(FetchError::Session(error)) => known(Err(error), job, &connected.options),
+        Err(error) => keep::advised(Err(error)),
     }
 }
 
@@ -107,7 +103,8 @@ async fn whole_array(
     let waiter = Waiter::new(show, true, jobs, keep, expectation);
     let events = connected.session.follow(&args.job).await?;
     let session = connected.session.clone();
-    let mut watch = Watch::new(&connected.target, &connected.key, session, events, expectation.clone(), None);
+    let mut watch =
+        Watch::new(&connected.target, &connected.key, session, events, expectation.clone(), Jobs::Counted(jobs));
     waiter.run(&mut watch, connected).await
 }
 
@@ -155,5 +152,5 @@ fn finished(fetched: &mut Fetched) -> anyhow::Result<Finished> {
         kept.add(&start);
         bytes.rewind()?;
     }
-    Ok(Finished { result: fetched.result.clone(), statement: fetched.statement.clone(), stdout, stderr })
+    Ok(Finished { result: fetched.result.clone(), statement: fetched.statement.clone(), stdout, stderr, void: None })
 }

@@ -4,7 +4,7 @@ use super::{
     facts::Facts,
     outputs::{self, OutputLine},
 };
-use crate::client::collect::{Finished, Kept};
+use crate::client::{collect::Finished, open_job::Kept};
 use data_encoding::BASE64;
 use denali_protocol::{job::JobId, wire::message::JobResult};
 use serde::Serialize;

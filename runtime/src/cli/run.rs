@@ -2,7 +2,7 @@
 
 use super::{
     advice::{self, Origin},
-    arguments,
+    directory::Directory,
     facts::Facts,
     failure::{self, Hint, fail},
     outputs::{self, OutputLine, Outputs},
@@ -16,6 +16,7 @@ use anyhow::Context;
 use denali_protocol::{
     bundle::verify_signatures,
     job::{Channel, Limits, Outcome, OutputDigests, Usage, VmId},
+    wire::message::check_arguments,
 };
 use denali_vmm::worker::message::{Report, RunId, Start};
 use rustix::fs::{MemfdFlags, SealFlags};
@@ -50,6 +51,9 @@ pub(crate) struct Args {
     /// Write the job's named output files below this directory.
     #[arg(long, value_name = "DIR")]
     output_dir: Option<PathBuf>,
+    /// Let output files take the place of files that are there.
+    #[arg(long)]
+    force: bool,
     /// The job's arguments.
     #[arg(last = true, value_name = "ARG")]
     arguments: Vec<String>,
@@ -81,7 +85,7 @@ struct ReportFile<'a> {
 
 pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
     let program = Program::read(&args.file, &args.needs)?;
-    arguments::check(&args.arguments)?;
+    check_arguments(&args.arguments)?;
     let limits = limits(&program, args)?;
     // It is run all the same: whose program to run on this machine is its user's own decision.
     if let Err(error) = verify_signatures(&program.digest, &program.signatures, unix_now_s()) {
@@ -138,7 +142,8 @@ async fn run(args: &Args, program: &Program, limits: Limits) -> anyhow::Result<E
     let bundle = sealed(&program.content).context("cannot put the bundle into memory")?;
     worker.start(start, bundle, input)?;
 
-    let mut watched = Box::pin(watch(&worker, reports, Outputs::new(args.output_dir.clone())));
+    let directory = args.output_dir.clone().map(|path| Directory::new(path, args.force));
+    let mut watched = Box::pin(watch(&worker, reports, Outputs::new(directory)));
     tokio::select! {
         ended = &mut watched => return Ok(ended??),
         () = interrupt.next() => {}
@@ -191,7 +196,7 @@ async fn watch(worker: &Worker, mut reports: Reports, mut outputs: Outputs) -> a
                 }
             }
             Ok(Report::Ended { outcome, usage, .. }) => {
-                return Ok(Ok(Ended { outcome, usage, vm, outputs: outputs.digests() }));
+                return Ok(Ok(Ended { outcome, usage, vm, outputs: outputs.finish()? }));
             }
             Ok(Report::Ready(_) | Report::Progress { .. }) => {}
             Err(death) => return Ok(Err(death)),

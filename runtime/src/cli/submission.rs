@@ -46,6 +46,7 @@ impl Submission {
             input: Digest::of(&input),
             attach,
         };
+        request.check()?;
         Ok(Self { program, request, input })
     }
 
@@ -73,6 +74,7 @@ fn new_id(bundle: &str) -> anyhow::Result<JobId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use denali_protocol::limits;
 
     #[test]
     fn any_bundle_name_gives_a_job_name() {
@@ -81,5 +83,17 @@ mod tests {
             assert_ne!(id, new_id(name).unwrap());
         }
         assert!(new_id("hostile/spin").unwrap().as_str().starts_with("hostile-spin-"));
+    }
+
+    #[test]
+    fn what_the_node_would_refuse_is_not_sent() {
+        let program = Program::from_content(super::super::samples::named("hello").unwrap(), Vec::new()).unwrap();
+        let submission = |arguments| {
+            Submission::new(program.clone(), None, arguments, Indices::SINGLE, Vec::new(), false).map(|_| ())
+        };
+        assert!(submission(vec!["x".repeat(limits::ARGUMENTS_BYTES)]).is_ok());
+        for wrong in ["x\0y".to_owned(), "x".repeat(limits::ARGUMENTS_BYTES + 1)] {
+            assert!(submission(vec![wrong]).is_err());
+        }
     }
 }

@@ -1,11 +1,10 @@
 //! `denali submit`: hands a job or an array of jobs to a node, and waits for it if asked to.
 
 use super::{
-    arguments,
     connect::{self, Connected},
     dry_run,
     failure::{Hint, fail},
-    keep::Keep,
+    keep::KeepArgs,
     print,
     program::{Needs, Program},
     runtime::{Interrupt, block_on},
@@ -14,6 +13,7 @@ use super::{
     wait::{Show, Waiter},
 };
 use crate::client::{
+    collect::Jobs,
     session::{Events, Session, SessionError},
     watch::Watch,
 };
@@ -47,7 +47,7 @@ pub(crate) struct Args {
     /// Run one job for each index of FIRST-LAST; {index} in an argument stands for the index.
     #[arg(long, value_name = "FIRST-LAST", value_parser = indices)]
     array: Option<Indices>,
-    /// Wait until all jobs have ended.
+    /// Wait until all jobs have ended. Keeping receipts or outputs waits too.
     #[arg(long, conflicts_with = "follow")]
     wait: bool,
     /// Wait, and show the jobs' output as it comes; of an array, each line with its index.
@@ -62,19 +62,15 @@ pub(crate) struct Args {
     /// File with the jobs' input; - is standard input [default: no input]
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
-    /// Write the receipts to this directory, as JOB-INDEX.receipt. Waits.
-    #[arg(long, value_name = "DIR")]
-    receipts: Option<PathBuf>,
-    /// Write named output files below this directory; of an array, all outputs, by index. Waits.
-    #[arg(long, value_name = "DIR")]
-    output_dir: Option<PathBuf>,
+    #[command(flatten)]
+    keep: KeepArgs,
     /// Check everything, ask the node what it grants, and submit nothing.
     #[arg(long)]
     dry_run: bool,
     /// Print the job's id, and nothing else.
     #[arg(long, conflicts_with_all = ["follow", "json", "dry_run"])]
     id_only: bool,
-    /// Stop waiting after this time; the jobs go on.
+    /// Stop sending or waiting after this time; jobs that the node has accepted go on.
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     timeout: Option<Duration>,
     /// The jobs' arguments.
@@ -93,7 +89,7 @@ pub(crate) fn job_id(text: &str) -> Result<JobId, String> {
 
 impl Args {
     fn waits(&self) -> bool {
-        self.wait || self.follow || self.json || self.receipts.is_some() || self.output_dir.is_some()
+        self.wait || self.follow || self.json || self.keep.any()
     }
 
     fn show(&self) -> Show {
@@ -107,7 +103,6 @@ impl Args {
 
     fn submission(&self) -> anyhow::Result<Submission> {
         let program = Program::read(&self.file, &Needs::default())?;
-        arguments::check(&self.arguments)?;
         let input = self.input.as_deref().map(read_input).transpose()?.unwrap_or_default();
         let indices = self.array.unwrap_or(Indices::SINGLE);
         Submission::new(program, self.id.clone(), self.arguments.clone(), indices, input, self.waits())
@@ -131,7 +126,16 @@ pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
 async fn submit(args: &Args, submission: &Submission, connected: &Connected) -> anyhow::Result<u8> {
     let job = &submission.request.job;
     let deadline = args.timeout.map(|timeout| Instant::now() + timeout);
-    let (session, new, events) = send(submission, connected).await?;
+    let mut interrupt = Interrupt::catch()?;
+    let sent = match until(deadline, &mut interrupt, send(submission, connected)).await {
+        Ok(sent) => sent?,
+        Err(why) => {
+            let hint =
+                format!("submit it again with --id {job}: if the node has it by then, it runs once all the same");
+            return fail(format!("{why}, and the node has not said that it accepts job {job}"), hint);
+        }
+    };
+    let (session, new, events) = sent;
     if !new && !args.json {
         print::note(format!("denali: the node has job {job} already; it runs once"));
     }
@@ -139,13 +143,19 @@ async fn submit(args: &Args, submission: &Submission, connected: &Connected) -> 
         print::line(job.as_str())?;
     }
     if args.waits() {
-        return wait(args, submission, connected, (session, events), deadline).await;
+        let options = &connected.options;
+        return match until(deadline, &mut interrupt, wait(args, submission, connected, (session, events))).await {
+            Ok(status) => status,
+            Err(why) => fail(
+                format!("{why}; job {job} goes on"),
+                format!("wait again: denali logs {job} -f {options}; end it: denali cancel {job} {options}"),
+            ),
+        };
     }
     if !args.id_only {
         print::line(job.as_str())?;
-        let address = &connected.target.address;
         for next in [format!("status {job}"), format!("logs {job} -f"), format!("result {job}")] {
-            print::note(format!("next: denali {next} --node {address}"));
+            print::note(format!("next: denali {next} {}", connected.options));
         }
     }
     Ok(0)
@@ -201,40 +211,33 @@ async fn wait(
     submission: &Submission,
     connected: &Connected,
     (session, events): (Session, Events),
-    deadline: Option<Instant>,
 ) -> anyhow::Result<u8> {
     let request = &submission.request;
     let expectation = submission.expectation(connected.target.node, connected.key.public());
-    let keep = Keep { receipts: args.receipts.clone(), outputs: args.output_dir.clone() };
+    let keep = args.keep.keep();
     let waiter = Waiter::new(args.show(), args.array.is_some(), request.indices.count(), &keep, &expectation);
-    let indices = Some(request.indices);
-    let mut watch = Watch::new(&connected.target, &connected.key, session, events, expectation.clone(), indices);
-    until(deadline, waiter.run(&mut watch, connected), &request.job, &connected.target.address).await
+    let jobs = Jobs::Known(request.indices);
+    let mut watch = Watch::new(&connected.target, &connected.key, session, events, expectation.clone(), jobs);
+    waiter.run(&mut watch, connected).await
 }
 
-/// Waits for `work`, but no longer than to `deadline` and no further than to Ctrl-C: jobs go on without the client.
-async fn until(
+/// Waits for `work`, but no longer than to `deadline` and no further than to Ctrl-C. Says which of them came first.
+async fn until<T>(
     deadline: Option<Instant>,
-    work: impl Future<Output = anyhow::Result<u8>>,
-    job: &JobId,
-    address: &str,
-) -> anyhow::Result<u8> {
-    let mut interrupt = Interrupt::catch()?;
+    interrupt: &mut Interrupt,
+    work: impl Future<Output = T>,
+) -> Result<T, &'static str> {
     let expired = async {
         match deadline {
             Some(deadline) => tokio::time::sleep_until(deadline).await,
             None => std::future::pending().await,
         }
     };
-    let why = tokio::select! {
-        status = work => return status,
-        () = expired => "the time to wait is over",
-        () = interrupt.next() => "interrupted",
-    };
-    fail(
-        format!("{why}; job {job} goes on"),
-        format!("wait again: denali logs {job} -f --node {address}; end it: denali cancel {job} --node {address}"),
-    )
+    tokio::select! {
+        done = work => Ok(done),
+        () = expired => Err("the time to wait is over"),
+        () = interrupt.next() => Err("interrupted"),
+    }
 }
 
 /// Reads an input, if it is no larger than one may be.

@@ -6,7 +6,7 @@ use super::{
     connect::Connected,
     failure::NO,
     keep::{self, Keep},
-    lines::Lines,
+    lines::{Lines, void_note},
     print,
     result_line::ResultLine,
     units,
@@ -91,9 +91,10 @@ impl<'a> Waiter<'a> {
                     "denali: index {index} starts again: its VM was lost, and its output so far is void"
                 ));
             }
-            Seen::Output { index, channel, bytes, diverged } if self.show == Show::Output => {
-                if diverged {
-                    self.note(format!("denali: index {index} was run again: its output before this line is void"));
+            Seen::Output { index, channel, bytes, void } if self.show == Show::Output => {
+                if let Some(void) = void.filter(|_| !is_file(&channel)) {
+                    self.lines.void(index, &channel);
+                    self.note(void_note(index, void));
                 }
                 self.lines.put(index, &channel, &bytes)?;
             }
@@ -116,6 +117,10 @@ impl<'a> Waiter<'a> {
         }
         if self.array {
             self.bar.inc(1);
+        }
+        if let Some(void) = finished.void.filter(|_| self.show == Show::Output) {
+            self.note(void_note(result.index, void));
+            self.lines.anew(finished)?;
         }
         self.lines.end(result.index)?;
         self.keep.receipt(job, result.index, &result.receipt)?;
@@ -157,18 +162,19 @@ impl<'a> Waiter<'a> {
     /// Fetches the outputs of a job that has some, where they are to be kept.
     async fn fetch(&self, watch: &Watch<'_>, connected: &Connected, finished: &Finished) -> anyhow::Result<()> {
         let Some(directory) = &self.keep.outputs else { return Ok(()) };
+        let limit_bytes = self.keep.limit_bytes;
         if finished.result.outputs.0.iter().all(|output| output.bytes == 0 && !is_file(&output.channel)) {
             return Ok(());
         }
         let index = finished.result.index;
-        let mut fetched = match fetch(watch.session(), self.expectation, index).await {
+        let mut fetched = match fetch(watch.session(), self.expectation, index, limit_bytes).await {
             Err(FetchError::Session(why)) if why.is_transient() => {
                 // The watch finds out by itself; here one new connection is enough, or the command fails.
                 self.note(format!("denali: {why}; trying again"));
                 let session = Session::open(&connected.target, &connected.key).await?;
-                fetch(&session, self.expectation, index).await?
+                keep::advised(fetch(&session, self.expectation, index, limit_bytes).await)?
             }
-            fetched => fetched?,
+            fetched => keep::advised(fetched)?,
         };
         if self.array { keep::all(directory, &mut fetched) } else { keep::files(directory, &mut fetched) }
     }
@@ -180,7 +186,7 @@ impl<'a> Waiter<'a> {
         let (job, succeeded, failed) = (&self.expectation.job, self.succeeded, self.failed);
         print::line(format!("{job}: {} jobs, {succeeded} succeeded, {failed} failed", succeeded + failed))?;
         if failed > 0 {
-            print::note(format!("hint: denali result {job} --json --node {}", connected.target.address));
+            print::note(format!("hint: denali result {job} --json {}", connected.options));
         }
         Ok(())
     }

@@ -18,17 +18,30 @@ fn try_replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         // A device or a pipe, such as /dev/stdout, is written to; renaming over it would replace it.
         Ok(there) if !there.is_file() => return fs::write(path, bytes),
         Ok(there) => there.permissions(),
-        Err(_) => Permissions::from_mode(0o666 & !umask()?),
+        Err(_) => new_file_mode()?,
     };
     // A link is kept, and the file that it leads to is replaced.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    let mut file = tempfile::NamedTempFile::new_in(directory_of(&path))?;
     file.write_all(bytes)?;
     file.as_file().set_permissions(mode)?;
     file.as_file().sync_all()?;
     file.persist(&path)?;
-    fs::File::open(directory)?.sync_all()
+    sync_directory_of(&path)
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Makes the name of a file survive a power failure.
+pub(crate) fn sync_directory_of(path: &Path) -> io::Result<()> {
+    fs::File::open(directory_of(path))?.sync_all()
+}
+
+/// The mode that a new file gets.
+pub(crate) fn new_file_mode() -> io::Result<Permissions> {
+    Ok(Permissions::from_mode(0o666 & !umask()?))
 }
 
 /// The process's mask for new files. It can only be read by setting it, so the kernel's view of it is read instead.

@@ -72,6 +72,14 @@ pub(crate) enum Lie {
         /// Jobs without a result.
         missing: u32,
     },
+    /// A file's name that leads elsewhere, or misleads.
+    #[error("it sends an output file {name:?}, a name that {fault}")]
+    Name {
+        /// The start of the name.
+        name: String,
+        /// The rule it breaks.
+        fault: denali_protocol::bundle::path::PathError,
+    },
     /// Progress beyond the end.
     #[error("it reports progress of {0} thousandths")]
     Progress(u16),

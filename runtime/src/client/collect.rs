@@ -3,23 +3,20 @@
 //! A node sends a job's events from the start each time it is followed, and starts a job again whose worker died. So
 //! pieces of output may come twice; here each byte is passed on once, and a result only after its receipt was verified.
 
-use super::check::{self, Expectation, Lie, Tally};
+use super::{
+    check::{self, Expectation, Lie},
+    open_job::{Kept, News, OpenJob, Void},
+};
 use denali_protocol::{
     job::{Channel, Indices},
     limits,
     receipt::Statement,
     wire::message::{Event, JobResult},
 };
-use std::collections::{BTreeMap, HashMap, HashSet};
-
-/// Most bytes of standard output, and of standard error, that are kept of each job.
-pub(crate) const KEPT_BYTES: usize = 64 * 1024;
+use std::collections::{HashMap, HashSet};
 
 /// Most bytes kept of all jobs that have not ended. What a node opens beyond it is refused.
 const BUDGET_BYTES: usize = 256 * 1024 * 1024;
-
-/// What a channel costs of the budget, in bytes, whatever it holds.
-const CHANNEL_BYTES: usize = 1024;
 
 /// Something to show.
 #[derive(Debug)]
@@ -39,8 +36,8 @@ pub(crate) enum Seen {
         channel: Channel,
         /// The bytes.
         bytes: Vec<u8>,
-        /// They follow other bytes than were passed on before: those were of a lost try.
-        diverged: bool,
+        /// What was passed on before was of a lost try; the bytes are those of the new one from its start.
+        void: Option<Void>,
     },
     /// How far the job is, in thousandths.
     Progress {
@@ -51,6 +48,15 @@ pub(crate) enum Seen {
     Ended(Box<Finished>),
     /// All have ended.
     Done,
+}
+
+/// Which jobs a submission has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Jobs {
+    /// These: it was submitted here.
+    Known(Indices),
+    /// So many, by the node's word.
+    Counted(u32),
 }
 
 /// A verified result.
@@ -64,61 +70,30 @@ pub(crate) struct Finished {
     pub(crate) stdout: Kept,
     /// The start of standard error.
     pub(crate) stderr: Kept,
-}
-
-/// The start of a channel's bytes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Kept {
-    /// At most [`KEPT_BYTES`].
-    pub(crate) bytes: Vec<u8>,
-    /// Whether more came.
-    pub(crate) truncated: bool,
-}
-
-impl Kept {
-    /// Keeps what fits of `bytes`; says how many that is.
-    pub(crate) fn add(&mut self, bytes: &[u8]) -> usize {
-        let room = KEPT_BYTES - self.bytes.len();
-        let kept = &bytes[..bytes.len().min(room)];
-        self.bytes.extend_from_slice(kept);
-        self.truncated |= kept.len() < bytes.len();
-        kept.len()
-    }
-}
-
-/// A job that has not ended.
-#[derive(Default)]
-struct Open {
-    arrived: BTreeMap<Channel, Tally>,
-    /// What was passed on. Ahead of `arrived` while events are sent again.
-    shown: BTreeMap<Channel, Tally>,
-    stdout: Kept,
-    stderr: Kept,
-    cost_bytes: usize,
-    /// Followed anew since the last event of this job.
-    replayed: bool,
+    /// Output that was passed on is not of this result: it has less.
+    pub(crate) void: Option<Void>,
 }
 
 /// Collects the events of one job or array.
 pub(crate) struct Collector {
     expectation: Expectation,
-    indices: Option<Indices>,
-    open: HashMap<u32, Open>,
+    jobs: Jobs,
+    open: HashMap<u32, OpenJob>,
     ended: HashSet<u32>,
     cost_bytes: usize,
 }
 
 impl Collector {
-    /// A collector for a job of which `expectation` is known, and its `indices` if it was submitted here.
-    pub(crate) fn new(expectation: Expectation, indices: Option<Indices>) -> Self {
-        Self { expectation, indices, open: HashMap::new(), ended: HashSet::new(), cost_bytes: 0 }
+    /// A collector for a submission with these `jobs`, of which `expectation` is known.
+    pub(crate) fn new(expectation: Expectation, jobs: Jobs) -> Self {
+        Self { expectation, jobs, open: HashMap::new(), ended: HashSet::new(), cost_bytes: 0 }
     }
 
     /// The job is followed anew: its events come again from the start.
     pub(crate) fn restart(&mut self) {
         for open in self.open.values_mut() {
             open.replayed = true;
-            forget(open, &mut self.cost_bytes);
+            self.cost_bytes -= open.forget();
         }
     }
 
@@ -129,10 +104,11 @@ impl Collector {
             Event::Started { index } | Event::Output { index, .. } | Event::Progress { index, .. } => *index,
             Event::Ended(result) => result.index,
         };
-        self.check_index(index)?;
+        // All of an ended array comes again when it is followed anew.
         if self.ended.contains(&index) {
             return Ok(None);
         }
+        self.check_index(index)?;
         match event {
             Event::Started { .. } => Ok(self.started(index)),
             Event::Output { channel, bytes, .. } => self.output(index, channel, &bytes),
@@ -144,87 +120,66 @@ impl Collector {
     }
 
     fn check_index(&self, index: u32) -> Result<(), Lie> {
-        let there = self.indices.is_none_or(|indices| indices.contains(index));
-        let countable = self.ended.len() < limits::ARRAY_JOBS as usize;
-        if there && countable { Ok(()) } else { Err(Lie::Index(index)) }
+        let there = match self.jobs {
+            Jobs::Known(indices) => indices.contains(index),
+            Jobs::Counted(jobs) => {
+                let seen = self.ended.len() + self.open.len();
+                self.open.contains_key(&index) || seen < jobs.min(limits::ARRAY_JOBS) as usize
+            }
+        };
+        if there { Ok(()) } else { Err(Lie::Index(index)) }
     }
 
     fn started(&mut self, index: u32) -> Option<Seen> {
         let open = self.open.entry(index).or_default();
-        forget(open, &mut self.cost_bytes);
-        let replayed = std::mem::take(&mut open.replayed);
-        if replayed {
+        self.cost_bytes -= open.forget();
+        if std::mem::take(&mut open.replayed) {
             return None;
         }
-        let again = !open.shown.is_empty();
-        open.shown.clear();
+        let (again, freed_bytes) = open.start_anew();
+        self.cost_bytes -= freed_bytes;
         Some(Seen::Started { index, again })
     }
 
     fn output(&mut self, index: u32, channel: Channel, bytes: &[u8]) -> Result<Option<Seen>, Lie> {
         let open = self.open.entry(index).or_default();
-        let kept = match channel {
-            Channel::Output => open.stdout.add(bytes),
-            Channel::Error => open.stderr.add(bytes),
-            Channel::File(_) => 0,
-        };
-        let cost_bytes = kept + if open.arrived.contains_key(&channel) { 0 } else { CHANNEL_BYTES };
-        open.cost_bytes += cost_bytes;
-        self.cost_bytes += cost_bytes;
+        self.cost_bytes += open.keep(&channel, bytes)?;
         if self.cost_bytes > BUDGET_BYTES {
             return Err(Lie::TooMuch);
         }
-
-        let arrived = open.arrived.entry(channel.clone()).or_default();
-        let shown = open.shown.entry(channel.clone()).or_default();
-        // The part that was passed on before, if events are sent again.
-        let old_bytes = usize::try_from(shown.bytes - arrived.bytes).unwrap_or(usize::MAX).min(bytes.len());
-        let (old, new) = bytes.split_at(old_bytes);
-        arrived.add(old);
-        let caught_up = arrived.bytes == shown.bytes;
-        let diverged = caught_up && old_bytes > 0 && arrived.digest() != shown.digest();
-        if diverged {
-            *shown = arrived.clone();
-        }
-        if new.is_empty() && !diverged {
-            return Ok(None);
-        }
-        arrived.add(new);
-        shown.add(new);
-        Ok(Some(Seen::Output { index, channel, bytes: new.to_vec(), diverged }))
+        let News { bytes, void } = open.arrive(&channel, bytes);
+        let seen = void.is_some() || !bytes.is_empty();
+        Ok(seen.then_some(Seen::Output { index, channel, bytes, void }))
     }
 
     fn end(&mut self, result: JobResult) -> Result<Seen, Lie> {
         let statement = self.expectation.check_result(&result)?;
         let open = self.open.remove(&result.index).unwrap_or_default();
-        self.cost_bytes -= open.cost_bytes;
-        check::check_bytes(&result.outputs, &open.arrived)?;
+        self.cost_bytes -= open.cost_bytes();
+        check::check_bytes(&result.outputs, open.arrived())?;
         self.ended.insert(result.index);
-        let Open { stdout, stderr, .. } = open;
-        Ok(Seen::Ended(Box::new(Finished { result, statement, stdout, stderr })))
+        let void = open.leftover();
+        let OpenJob { stdout, stderr, .. } = open;
+        Ok(Seen::Ended(Box::new(Finished { result, statement, stdout, stderr, void })))
     }
 
     fn done(&self) -> Result<Seen, Lie> {
-        let expected = self.indices.map_or(0, |indices| indices.count());
+        let expected = match self.jobs {
+            Jobs::Known(indices) => indices.count(),
+            Jobs::Counted(jobs) => jobs,
+        };
         let missing = expected.saturating_sub(self.ended.len() as u32);
         if missing > 0 { Err(Lie::Unfinished { missing }) } else { Ok(Seen::Done) }
     }
 }
 
-/// Drops what arrived of a job, but not the memory of what was passed on.
-fn forget(open: &mut Open, cost_bytes: &mut usize) {
-    *cost_bytes -= std::mem::take(&mut open.cost_bytes);
-    open.arrived.clear();
-    (open.stdout, open.stderr) = Default::default();
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::open_job::KEPT_BYTES, *};
     use crate::client::check::tests::{expectation, result};
 
     fn collector(indices: &str) -> Collector {
-        Collector::new(expectation(), Some(indices.parse().unwrap()))
+        Collector::new(expectation(), Jobs::Known(indices.parse().unwrap()))
     }
 
     fn output(index: u32, text: &str) -> Event {
@@ -277,9 +232,46 @@ mod tests {
         assert!(matches!(collector.event(Event::Started { index: 0 }), Ok(Some(Seen::Started { again: true, .. }))));
         assert_eq!(shown(&mut collector, output(0, "xy")).as_deref(), Some("xy"));
         collector.restart();
+        // The new try from its start, whatever of it arrived before it was seen to differ.
+        assert_eq!(shown(&mut collector, output(0, "z")), None);
         let seen = collector.event(output(0, "zz")).unwrap();
-        assert!(matches!(seen, Some(Seen::Output { diverged: true, .. })), "{seen:?}");
-        assert!(collector.event(Event::Ended(result(0, b"zz"))).is_ok());
+        let Some(Seen::Output { bytes, void: Some(Void { skipped_bytes: 0 }), .. }) = seen else { panic!("{seen:?}") };
+        assert_eq!(bytes, b"zzz");
+        let ended = collector.event(Event::Ended(result(0, b"zzz"))).unwrap();
+        assert!(matches!(ended, Some(Seen::Ended(finished)) if finished.void.is_none()));
+    }
+
+    #[test]
+    fn a_lost_try_that_wrote_more_is_said_to_be_void_at_the_end() {
+        for text in ["abc", "ab", ""] {
+            let mut collector = collector("0");
+            collector.event(output(0, "abc")).unwrap();
+            collector.restart();
+            assert_eq!(shown(&mut collector, output(0, text)), None);
+            let ended = collector.event(Event::Ended(result(0, text.as_bytes()))).unwrap();
+            let Some(Seen::Ended(finished)) = ended else { panic!("{ended:?}") };
+            assert_eq!(finished.void, (text != "abc").then_some(Void { skipped_bytes: 0 }));
+            assert_eq!(finished.stdout.bytes, text.as_bytes());
+            assert_eq!(collector.cost_bytes, 0);
+        }
+    }
+
+    #[test]
+    fn an_array_of_another_client_ends_with_as_many_results_as_it_has_jobs() {
+        let mut collector = Collector::new(expectation(), Jobs::Counted(2));
+        for index in [7, 9] {
+            assert_eq!(
+                collector.event(Event::Done).err(),
+                Some(Lie::Unfinished { missing: if index == 7 { 2 } else { 1 } })
+            );
+            collector.event(output(index, "a")).unwrap();
+            collector.event(Event::Ended(result(index, b"a"))).unwrap();
+        }
+        assert_eq!(collector.event(Event::Started { index: 8 }).err(), Some(Lie::Index(8)));
+        // What comes again of those that ended is no further job.
+        collector.restart();
+        assert!(collector.event(Event::Ended(result(7, b"a"))).unwrap().is_none());
+        assert!(matches!(collector.event(Event::Done), Ok(Some(Seen::Done))));
     }
 
     #[test]
@@ -305,10 +297,31 @@ mod tests {
 
     #[test]
     fn a_node_cannot_fill_the_clients_memory() {
-        let mut collector = Collector::new(expectation(), None);
+        let mut collector = Collector::new(expectation(), Jobs::Counted(limits::ARRAY_JOBS));
         let piece = "x".repeat(KEPT_BYTES);
         let mut lies = (0..).map(|index| collector.event(output(index, &piece)).err());
         let opened = lies.position(|lie| lie == Some(Lie::TooMuch)).unwrap();
         assert!(opened < BUDGET_BYTES / KEPT_BYTES + 1);
+    }
+
+    #[test]
+    fn names_of_files_are_checked_and_cost() {
+        let file = |index: u32, name: String| {
+            let channel = Channel::File(name);
+            Event::Output { index, channel, bytes: b"x".to_vec() }
+        };
+        for name in ["../x".to_owned(), "a\u{202e}".to_owned(), "x".repeat(200_000)] {
+            assert!(matches!(collector("0").event(file(0, name)), Err(Lie::Name { .. })));
+        }
+        // Over lost connections too, since what was shown is remembered.
+        let mut collector = collector("0");
+        let mut lies = (0..).map(|number| {
+            if number % 1000 == 0 {
+                collector.restart();
+            }
+            collector.event(file(0, format!("{number:0>255}"))).err()
+        });
+        let opened = lies.position(|lie| lie == Some(Lie::TooMuch)).unwrap();
+        assert!(opened < BUDGET_BYTES / (2 * 255));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     check::{self, Expectation, Lie, Tally},
-    session::{Session, SessionError},
+    session::{Session, SessionError, within},
 };
 use denali_protocol::{
     job::{Channel, ChannelDigest},
@@ -15,6 +15,9 @@ use std::{
     fs::File,
     io::{self, Seek, Write},
 };
+
+/// Most bytes of one job that are fetched, where nobody says otherwise.
+pub(crate) const DEFAULT_LIMIT_BYTES: u64 = 1 << 30;
 
 /// Most channels of one job: standard output, standard error and its files.
 const CHANNELS: usize = limits::FILES + 2;
@@ -38,6 +41,16 @@ pub(crate) enum FetchError {
         /// What is not so.
         lie: Lie,
     },
+    /// The job put out more than this client wants to hold.
+    #[error("index {index} put out {bytes} bytes, more than the {limit_bytes} that are to be fetched of one job")]
+    TooLong {
+        /// The index.
+        index: u32,
+        /// Bytes the node signed for.
+        bytes: u64,
+        /// Most bytes to fetch.
+        limit_bytes: u64,
+    },
     /// The bytes could not be kept. The host is at fault.
     #[error("cannot keep the outputs in a temporary file: {0}")]
     Keep(#[from] io::Error),
@@ -54,14 +67,24 @@ pub(crate) struct Fetched {
     pub(crate) outputs: Vec<(Channel, File)>,
 }
 
-/// Fetches the result of one index, and checks it against what is expected.
-pub(crate) async fn fetch(session: &Session, expectation: &Expectation, index: u32) -> Result<Fetched, FetchError> {
+/// Fetches the result of one index, and checks it against what is expected. Of more than `limit_bytes` nothing is
+/// fetched.
+pub(crate) async fn fetch(
+    session: &Session,
+    expectation: &Expectation,
+    index: u32,
+    limit_bytes: u64,
+) -> Result<Fetched, FetchError> {
     let lie = |lie| FetchError::Lie { job: expectation.job.to_string(), index, lie };
     let (result, mut stream) = session.result(&expectation.job, index).await?;
     // First the receipt: nothing is written on the word of a node that has not signed for it.
     let statement = expectation.check_result(&result).map_err(lie)?;
     if result.outputs.0.len() > CHANNELS {
         return Err(lie(Lie::TooMuch));
+    }
+    let bytes = result.outputs.0.iter().fold(0_u64, |sum, output| sum.saturating_add(output.bytes));
+    if bytes > limit_bytes {
+        return Err(FetchError::TooLong { index, bytes, limit_bytes });
     }
     let mut arrived = BTreeMap::new();
     let mut outputs = Vec::new();
@@ -81,7 +104,7 @@ async fn copy(stream: &mut quinn::RecvStream, mut left_bytes: u64, file: &mut Fi
     let mut buffer = vec![0; limits::OUTPUT_PIECE_BYTES];
     while left_bytes > 0 {
         let length = usize::try_from(left_bytes).unwrap_or(usize::MAX).min(buffer.len());
-        stream.read_exact(&mut buffer[..length]).await?;
+        within(async { Ok(stream.read_exact(&mut buffer[..length]).await) }).await??;
         file.write_all(&buffer[..length])?;
         tally.add(&buffer[..length]);
         left_bytes -= length as u64;

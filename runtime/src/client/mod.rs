@@ -7,6 +7,7 @@
 //! | [`session`] | requests on one connection |
 //! | [`check`] | a result against its receipt, and against what arrived |
 //! | [`collect`] | a followed job's events, checked and put in order (sans-IO) |
+//! | [`open_job`] | what arrived of a job, against what was shown of it |
 //! | [`fetch`] | the outputs of an ended job, verified before they are given out |
 //! | [`watch`] | follows a job to its end, over lost connections |
 
@@ -14,6 +15,7 @@ pub(crate) mod check;
 pub(crate) mod collect;
 pub(crate) mod fetch;
 pub(crate) mod known_nodes;
+pub(crate) mod open_job;
 pub(crate) mod session;
 pub(crate) mod target;
 pub(crate) mod watch;

@@ -3,34 +3,46 @@
 use super::target::Target;
 use crate::transport::{self, ConnectError, ReceiveError, SendError};
 use denali_protocol::{
+    bundle::path::is_control,
     identity::KeyPair,
     job::JobId,
     wire::message::{Event, JobResult, JobStatus, NodeInfo, Refusal, Request, Response, Submit},
 };
 use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
-use std::time::Duration;
+use std::{future::Future, time::Duration};
+use tokio::time::timeout;
 
 /// How long the last packet may take to leave, in milliseconds.
 const GOODBYE_MS: u32 = 100;
 
-/// Why a request has no answer.
+/// A node that neither takes what it is sent nor answers what it was asked for so long is given up. Events are not due:
+/// a job may wait in a queue for days.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 60 });
+
+/// Bytes of a body that a node must take within [`ANSWER_TIMEOUT`].
+const BODY_PIECE_BYTES: usize = 256 * 1024;
+
+/// Why a request has no answer. Whatever a node has part in is printable, and on one line.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SessionError {
     /// There is no connection.
-    #[error(transparent)]
+    #[error("{}", printable(&.0.to_string()))]
     Connect(#[from] ConnectError),
     /// The connection broke.
-    #[error("the connection broke: {0}")]
+    #[error("the connection broke: {}", printable(&.0.to_string()))]
     Broken(#[from] ConnectionError),
     /// The request could not be sent.
-    #[error(transparent)]
+    #[error("{}", printable(&.0.to_string()))]
     Send(#[from] SendError),
     /// No whole answer arrived.
-    #[error(transparent)]
+    #[error("{}", printable(&.0.to_string()))]
     Receive(#[from] ReceiveError),
     /// The node says no.
     #[error("the node refused: {}", printable(&.0.message))]
     Refused(Refusal),
+    /// The connection is there, and nothing comes. The node is at fault.
+    #[error("the node keeps the connection, and has not answered for {} s", ANSWER_TIMEOUT.as_secs())]
+    Silent,
     /// The node's answer belongs to another question. The node is at fault.
     #[error("the node gave an answer that is none to a request for {0}")]
     Unexpected(&'static str),
@@ -43,14 +55,19 @@ impl SessionError {
             Self::Connect(error) => matches!(error, ConnectError::NoAnswer { .. } | ConnectError::Failed { .. }),
             Self::Broken(_) | Self::Send(SendError::Write(_)) => true,
             Self::Receive(error) => !matches!(error, ReceiveError::Frame(_)),
-            Self::Send(SendError::Encode(_)) | Self::Refused(_) | Self::Unexpected(_) => false,
+            Self::Send(SendError::Encode(_)) | Self::Refused(_) | Self::Silent | Self::Unexpected(_) => false,
         }
     }
 }
 
-/// Text of a peer without what could move a terminal's cursor.
+/// Text of a peer without what could move a terminal's cursor or turn its text around.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if is_control(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// The same for text of several lines.
+pub(crate) fn printable_lines(text: &str) -> String {
+    text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
 }
 
 /// A connection to a node.
@@ -64,7 +81,7 @@ pub(crate) struct Events(RecvStream);
 impl Events {
     /// The next event.
     pub(crate) async fn next(&mut self) -> Result<Event, SessionError> {
-        match answer(&mut self.0).await? {
+        match receive(&mut self.0).await? {
             Response::Event(event) => Ok(event),
             _ => Err(SessionError::Unexpected("events")),
         }
@@ -92,9 +109,12 @@ impl Session {
     }
 
     async fn send(&self, request: &Request) -> Result<(SendStream, RecvStream), SessionError> {
-        let (mut send, receive) = self.0.open_bi().await?;
-        transport::write_frame(&mut send, request).await?;
-        Ok((send, receive))
+        within(async {
+            let (mut send, receive) = self.0.open_bi().await?;
+            transport::write_frame(&mut send, request).await?;
+            Ok((send, receive))
+        })
+        .await
     }
 
     /// Sends a request that has no body, and gives the stream of its answer.
@@ -176,10 +196,10 @@ impl Session {
         content: &[u8],
     ) -> Result<(bool, Events), SessionError> {
         let (mut send, mut receive) = self.send(&Request::Submit(submit.clone())).await?;
-        transport::write_body(&mut send, input).await?;
+        write_body(&mut send, input).await?;
         let mut response = answer(&mut receive).await?;
         if response == Response::NeedBundle {
-            transport::write_body(&mut send, content).await?;
+            write_body(&mut send, content).await?;
             response = answer(&mut receive).await?;
         }
         let _ = send.finish();
@@ -190,8 +210,28 @@ impl Session {
     }
 }
 
-/// Reads an answer; a refusal is an error.
-async fn answer(receive: &mut RecvStream) -> Result<Response, SessionError> {
+/// Gives up on a node that lets the client wait.
+pub(super) async fn within<T>(due: impl Future<Output = Result<T, SessionError>>) -> Result<T, SessionError> {
+    timeout(ANSWER_TIMEOUT, due).await.unwrap_or(Err(SessionError::Silent))
+}
+
+/// Sends a body, as far as the node wants it: one that stops it has answered already.
+async fn write_body(send: &mut SendStream, body: &[u8]) -> Result<(), SessionError> {
+    for piece in body.chunks(BODY_PIECE_BYTES) {
+        if !within(async { Ok(transport::write_body(send, piece).await?) }).await? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Reads an answer that is due.
+async fn answer(stream: &mut RecvStream) -> Result<Response, SessionError> {
+    within(receive(stream)).await
+}
+
+/// Reads a message; a refusal is an error.
+async fn receive(receive: &mut RecvStream) -> Result<Response, SessionError> {
     match transport::read_frame(receive).await? {
         Response::Refused(refusal) => Err(SessionError::Refused(refusal)),
         response => Ok(response),

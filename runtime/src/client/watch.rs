@@ -2,14 +2,11 @@
 
 use super::{
     check::{Expectation, Lie},
-    collect::{Collector, Seen},
+    collect::{Collector, Jobs, Seen},
     session::{Events, Session, SessionError},
     target::Target,
 };
-use denali_protocol::{
-    identity::KeyPair,
-    job::{Indices, JobId},
-};
+use denali_protocol::{identity::KeyPair, job::JobId};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -78,9 +75,9 @@ impl<'a> Watch<'a> {
         session: Session,
         events: Events,
         expectation: Expectation,
-        indices: Option<Indices>,
+        jobs: Jobs,
     ) -> Self {
-        let collector = Collector::new(expectation.clone(), indices);
+        let collector = Collector::new(expectation.clone(), jobs);
         Self { target, key, expectation, collector, session, link: Link::Live(events) }
     }
 

@@ -48,27 +48,32 @@ impl Default for Bundles {
 }
 
 impl Bundles {
-    /// The manifest of a bundle in the store; nothing where the store lacks it.
+    /// The manifest of a bundle in the store; nothing where the store lacks it. A manifest is no proof that the bundle
+    /// is still there, so the file is looked for each time. The caller has pinned it.
     pub(crate) async fn manifest(&self, files: &Files, digest: Digest) -> Result<Option<Arc<Manifest>>, ReadError> {
+        let Some(file) = files.get(Kind::Bundle, &digest)? else { return Ok(None) };
         if let Some(manifest) = self.known(&digest) {
             return Ok(Some(manifest));
         }
-        match files.get(Kind::Bundle, &digest)? {
-            Some(file) => Ok(Some(self.read(digest, file).await?)),
-            None => Ok(None),
-        }
+        let manifest = self.read(file).await?;
+        self.remember(digest, &manifest);
+        Ok(Some(manifest))
     }
 
     fn known(&self, digest: &Digest) -> Option<Arc<Manifest>> {
         self.manifests.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
     }
 
-    /// Parses the content in `file`, whose digest was checked.
-    pub(crate) async fn read(&self, digest: Digest, file: File) -> Result<Arc<Manifest>, ReadError> {
+    /// Parses the content in `file`, whose digest was checked, and forgets it again.
+    pub(crate) async fn read(&self, file: File) -> Result<Arc<Manifest>, ReadError> {
         // The semaphore is never closed.
         let _turn = self.parsers.acquire().await;
         let parsed = tokio::task::spawn_blocking(move || parse(file)).await;
-        let manifest = Arc::new(parsed.map_err(|error| StoreError::Io(error.to_string()))??);
+        Ok(Arc::new(parsed.map_err(|error| StoreError::Io(error.to_string()))??))
+    }
+
+    /// Keeps the manifest of a bundle that the store has.
+    pub(crate) fn remember(&self, digest: Digest, manifest: &Arc<Manifest>) {
         let mut manifests = self.manifests.lock().unwrap_or_else(PoisonError::into_inner);
         if manifests.len() >= MANIFESTS {
             // Whichever comes first: reading one again costs little.
@@ -76,8 +81,7 @@ impl Bundles {
                 manifests.remove(&any);
             }
         }
-        manifests.insert(digest, Arc::clone(&manifest));
-        Ok(manifest)
+        manifests.insert(digest, Arc::clone(manifest));
     }
 }
 

@@ -9,7 +9,7 @@ pub(crate) use submit::{Existing, Input, NewJob};
 
 use super::{
     bundles::Bundles,
-    job::{LiveJob, status},
+    job::{Acceptance, LiveJob, status},
     policy::Policy,
     queue::{Queue, Ticket},
     store::{JobKey, Op, Store},
@@ -52,6 +52,8 @@ pub(crate) struct Engine {
     next_ticket: AtomicU64,
     /// Set while jobs could start but results must be written first.
     held_back: AtomicBool,
+    /// Set while jobs could start and the host lacked something: they are tried again soon.
+    trying_again: AtomicBool,
     /// Output that running jobs may still put out, in bytes.
     reserved: AtomicU64,
     /// Set once no more jobs are to be started.
@@ -82,6 +84,7 @@ impl Engine {
             by_ticket: HashMap::new(),
             held_bytes: 0,
         };
+        store.files.bound(policy.node.store);
         Arc::new(Self {
             key,
             cpu: host_cpu(),
@@ -93,6 +96,7 @@ impl Engine {
             next_run: AtomicU64::new(1),
             next_ticket: AtomicU64::new(1),
             held_back: AtomicBool::new(false),
+            trying_again: AtomicBool::new(false),
             reserved: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             runtime: tokio::runtime::Handle::current(),
@@ -124,8 +128,15 @@ impl Engine {
 
     /// Cancels a job: what waits ends as cancelled now, what runs is told to.
     pub(crate) async fn cancel(self: &Arc<Self>, key: &JobKey) -> Result<JobStatus, Refusal> {
-        let Some(job) = self.live(key) else { return self.status(key) };
-        job.accepted().await.map_err(Refusal::from)?;
+        let job = loop {
+            let Some(job) = self.live(key) else { return self.status(key) };
+            if job.accepted().await.map_err(Refusal::from)? != Acceptance::Never {
+                break job;
+            }
+        };
+        if job.state().totals.cancelled {
+            return Ok(job.status());
+        }
         self.store.write_and_wait(Op::Cancel { key: key.clone() }).await.map_err(Refusal::from)?;
         let running: Vec<_> = job.change(|state| {
             state.totals.cancelled = true;
@@ -160,7 +171,9 @@ impl Engine {
     /// A job that is on the disk in full is not needed in memory.
     fn forget(&self, job: &LiveJob) {
         let mut state = self.state();
-        state.by_ticket.remove(&job.ticket);
+        if state.by_ticket.remove(&job.ticket).is_none() {
+            return;
+        }
         // A bogus twin must not take the real one away.
         if state.by_key.get(&job.key).is_some_and(|held| held.ticket == job.ticket) {
             state.by_key.remove(&job.key);
@@ -184,3 +197,6 @@ fn host_cpu() -> CpuModel {
         && std::is_x86_feature_detected!("movbe");
     if v3 { CpuModel::V3 } else { CpuModel::V2 }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,15 +7,14 @@ use super::{
     engine::{Engine, Existing},
     job::{Acceptance, LiveJob, Run},
     output::OutputReader,
+    server::{Answer, AnswerError},
     spool::Cursor,
     store::{JobKey, ResultRecord, StoreError},
 };
-use crate::transport::{SendError, write_frame};
 use denali_protocol::{
     job::Channel,
     wire::message::{Event, Refusal, Response},
 };
-use quinn::SendStream;
 use std::{
     collections::HashMap,
     sync::{Arc, Weak, atomic::Ordering},
@@ -27,9 +26,9 @@ const ENDED_AT_ONCE: usize = 256;
 /// Why a follower gets no more.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FollowError {
-    /// The client is gone.
+    /// The client takes no more.
     #[error(transparent)]
-    Send(#[from] SendError),
+    Answer(#[from] AnswerError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -47,43 +46,43 @@ struct View {
 }
 
 /// Sends all events of a job, from its start to [`Event::Done`].
-pub(crate) async fn follow(engine: &Arc<Engine>, key: &JobKey, send: &mut SendStream) -> Result<(), FollowError> {
+pub(crate) async fn follow(engine: &Arc<Engine>, key: &JobKey, answer: &mut Answer) -> Result<(), FollowError> {
     loop {
         match engine.existing(key)? {
             Some(Existing::Live(job)) => {
                 // One that was not accepted is forgotten by now, and another has the name.
                 if job.accepted().await? != Acceptance::Never {
-                    return Follower { engine, send, job: &job, views: HashMap::new() }.live().await;
+                    return Follower { engine, answer, job: &job, views: HashMap::new() }.live().await;
                 }
             }
-            Some(Existing::Ended(_)) => return ended(engine, key, send).await,
+            Some(Existing::Ended(_)) => return ended(engine, key, answer).await,
             None => {
                 let refusal: Refusal = super::engine::not_found(key);
-                return Ok(write_frame(send, &Response::Refused(refusal)).await?);
+                return Ok(answer.say(&Response::Refused(refusal)).await?);
             }
         }
     }
 }
 
 /// All events of a job that is not live any more.
-async fn ended(engine: &Arc<Engine>, key: &JobKey, send: &mut SendStream) -> Result<(), FollowError> {
+async fn ended(engine: &Arc<Engine>, key: &JobKey, answer: &mut Answer) -> Result<(), FollowError> {
     let mut next = engine.store.next_result(key, 0)?;
     while let Some(index) = next {
         if let Some((record, output)) = engine.store.result(key, index)? {
-            send_result(engine, send, record, output, &[], true).await?;
+            send_result(engine, answer, record, output, &[], true).await?;
         }
         next = match index.checked_add(1) {
             Some(from) => engine.store.next_result(key, from)?,
             None => None,
         };
     }
-    Ok(write_frame(send, &Response::Event(Event::Done)).await?)
+    Ok(answer.say(&Response::Event(Event::Done)).await?)
 }
 
 /// A result: what was not `sent` of its output, then its end.
 async fn send_result(
     engine: &Arc<Engine>,
-    send: &mut SendStream,
+    answer: &mut Answer,
     record: ResultRecord,
     output: Vec<u8>,
     sent: &[(Channel, u64)],
@@ -91,18 +90,18 @@ async fn send_result(
 ) -> Result<(), FollowError> {
     let index = record.result.index;
     if announce && record.result.vm.is_some() {
-        write_frame(send, &Response::Event(Event::Started { index })).await?;
+        answer.say(&Response::Event(Event::Started { index })).await?;
     }
     let mut reader = OutputReader::new(engine, &record, output);
     while let Some((channel, bytes)) = reader.next(sent).await? {
-        write_frame(send, &Response::Event(Event::Output { index, channel, bytes })).await?;
+        answer.say(&Response::Event(Event::Output { index, channel, bytes })).await?;
     }
-    Ok(write_frame(send, &Response::Event(Event::Ended(record.result))).await?)
+    Ok(answer.say(&Response::Event(Event::Ended(record.result))).await?)
 }
 
 struct Follower<'a> {
     engine: &'a Arc<Engine>,
-    send: &'a mut SendStream,
+    answer: &'a mut Answer,
     job: &'a Arc<LiveJob>,
     /// Runs that were seen and whose result was not.
     views: HashMap<u32, View>,
@@ -111,6 +110,7 @@ struct Follower<'a> {
 impl Follower<'_> {
     async fn live(mut self) -> Result<(), FollowError> {
         let mut changed = self.job.watch();
+        let mut unwanted = std::pin::pin!(self.answer.unwanted());
         let mut told = 0;
         loop {
             changed.mark_unchanged();
@@ -127,14 +127,18 @@ impl Follower<'_> {
                 self.end(index).await?;
             }
             if all {
-                return Ok(write_frame(self.send, &Response::Event(Event::Done)).await?);
+                return Ok(self.answer.say(&Response::Event(Event::Done)).await?);
             }
             for (index, run) in running {
                 self.look(index, run).await?;
             }
             if !more {
-                // The sender lives as long as the job does.
-                let _ = changed.changed().await;
+                // The sender lives as long as the job does. Nothing else tells that the client is gone while the job
+                // says nothing.
+                tokio::select! {
+                    _ = changed.changed() => {}
+                    () = &mut unwanted => return Err(AnswerError::Unwanted.into()),
+                }
             }
         }
     }
@@ -144,7 +148,7 @@ impl Follower<'_> {
         let Some((record, output)) = self.engine.store.result(&self.job.key, index)? else { return Ok(()) };
         let seen = self.views.remove(&index).filter(|view| Some(view.id) == record.run);
         let (sent, announce) = seen.map_or((Vec::new(), true), |view| (view.sent, !view.started));
-        send_result(self.engine, self.send, record, output, &sent, announce).await
+        send_result(self.engine, self.answer, record, output, &sent, announce).await
     }
 
     /// What a run has said since.
@@ -155,7 +159,7 @@ impl Follower<'_> {
             *view = View::of(run, id);
         }
         while let Some(event) = view.next(index)? {
-            write_frame(self.send, &Response::Event(event)).await?;
+            self.answer.say(&Response::Event(event)).await?;
         }
         Ok(())
     }

@@ -48,6 +48,10 @@ pub(crate) enum Acceptance {
 pub(crate) struct JobState {
     /// Whether it is on the disk; nothing while that is being found out.
     pub(crate) accepted: Option<Result<Acceptance, StoreError>>,
+    /// Whether it did not get onto the disk: nothing of it is written from here on, for its name may be another's.
+    pub(crate) refused: bool,
+    /// A larger input than [`LiveJob::input`], until it can be read from the disk.
+    pub(crate) unwritten_input: Option<Arc<[u8]>>,
     /// What runs, or has run and is being written down.
     pub(crate) running: BTreeMap<u32, Arc<Run>>,
     /// Indices with a result on the disk, in the order in which they got there.

@@ -180,6 +180,7 @@ async fn expire(engine: Arc<Engine>) {
 /// [`NodeError`] when it does not start.
 pub(crate) async fn run(options: NodeOptions) -> Result<(), NodeError> {
     start_log();
+    allow_descriptors();
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let node = Node::start(options).await?;
     let (key, address) = (node.key(), node.address());
@@ -193,6 +194,15 @@ pub(crate) async fn run(options: NodeOptions) -> Result<(), NodeError> {
     tracing::info!("stopping");
     node.stop().await;
     Ok(())
+}
+
+/// Raises the bound on open files as far as this process may: runs, workers and connections take some each.
+fn allow_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!("cannot raise the bound on open files: {error}");
+    }
 }
 
 /// Logs to standard error: what a volunteer should know, or what `RUST_LOG` asks for.

@@ -84,7 +84,7 @@ impl Default for NodeShare {
         Self {
             slots,
             workers: slots.saturating_add(4),
-            queue_jobs: 100_000,
+            queue_jobs: 1_000_000,
             store: 20 << 30,
             results_expire: Duration::from_secs(7 * 24 * 3600),
         }
@@ -115,6 +115,8 @@ pub(crate) struct Grant {
     pub(crate) limits: Limits,
     /// VMs of one client at once.
     pub(crate) vms: u32,
+    /// Jobs of one client that may wait or run when another is added under this grant.
+    pub(crate) queue_jobs: u32,
 }
 
 /// What is granted to bundles that nobody signed.
@@ -135,9 +137,12 @@ pub(crate) struct Unsigned {
     /// Output of a job.
     #[serde(deserialize_with = "value::bytes")]
     pub(crate) output: u64,
-    /// VMs of one client at once; absent for no bound but the slots.
+    /// VMs of one client at once; absent for all slots but one, so that a stranger never has the whole machine.
     #[serde(deserialize_with = "value::some_slots")]
     pub(crate) vms: Option<u32>,
+    /// Jobs of one client that wait or run, beyond which it may add no unsigned ones.
+    #[serde(deserialize_with = "value::jobs")]
+    pub(crate) queue_jobs: u32,
 }
 
 impl Default for Unsigned {
@@ -149,6 +154,7 @@ impl Default for Unsigned {
             wall_time: Duration::from_secs(60),
             output: 4 << 20,
             vms: None,
+            queue_jobs: 10_000,
         }
     }
 }
@@ -191,7 +197,7 @@ fn signer_output() -> u64 {
     256 << 20
 }
 
-fn grant(memory: u64, cpu: Duration, wall: Duration, output: u64, vms: Option<u32>) -> Grant {
+fn grant(memory: u64, cpu: Duration, wall: Duration, output: u64, vms: u32, queue_jobs: u32) -> Grant {
     let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     Grant {
         limits: Limits {
@@ -200,7 +206,8 @@ fn grant(memory: u64, cpu: Duration, wall: Duration, output: u64, vms: Option<u3
             wall_time_us: micros(wall),
             output_bytes: output,
         },
-        vms: vms.unwrap_or(u32::MAX),
+        vms,
+        queue_jobs,
     }
 }
 
@@ -239,13 +246,18 @@ impl Policy {
     /// The grant for bundles that nobody signed; absent where they are denied.
     pub(crate) fn unsigned_grant(&self) -> Option<Grant> {
         let u = &self.unsigned;
-        u.allow.then(|| grant(u.memory, u.cpu_time, u.wall_time, u.output, u.vms))
+        let vms = u.vms.unwrap_or_else(|| self.node.slots.saturating_sub(1).max(1));
+        let queue_jobs = u.queue_jobs.min(self.clients.queue_jobs);
+        u.allow.then(|| grant(u.memory, u.cpu_time, u.wall_time, u.output, vms, queue_jobs))
     }
 
     /// The grants that a bundle with valid signatures of `signers` may choose from; never none.
     pub(crate) fn grants(&self, signers: &[PublicKey]) -> Result<Vec<Grant>, Refusal> {
         let known: Vec<Grant> = (self.signer.iter().filter(|entry| signers.contains(&entry.key.0)))
-            .map(|s| grant(s.memory, s.cpu_time, s.wall_time, s.output, s.vms))
+            .map(|s| {
+                let vms = s.vms.unwrap_or(u32::MAX);
+                grant(s.memory, s.cpu_time, s.wall_time, s.output, vms, self.clients.queue_jobs)
+            })
             .collect();
         match (known.is_empty(), signers.first(), self.unsigned_grant()) {
             (false, ..) => Ok(known),
@@ -284,7 +296,7 @@ pub(crate) fn choose(grants: &[Grant], manifest: &Manifest) -> Result<Grant, Ref
         wall_time_us: manifest.wall_time_us,
         output_bytes: best.limits.output_bytes,
     };
-    Ok(Grant { limits, vms: best.vms })
+    Ok(Grant { limits, ..best })
 }
 
 fn exceeded(granted: &Limits, asked: &Manifest) -> Option<String> {

@@ -70,7 +70,9 @@ pub(crate) struct Finished {
     pub(crate) place: OutputPlace,
     /// The bytes, channel after channel, where they are kept inline.
     pub(crate) inline: Vec<u8>,
-    /// Length of the file, where they are in one.
+    /// The file, where they are in one.
+    pub(crate) file: Option<Arc<File>>,
+    /// Its length.
     pub(crate) file_bytes: u64,
 }
 
@@ -177,7 +179,8 @@ impl Spool {
         }
     }
 
-    /// The output as a result keeps it. Waits for the disk where it is in a file.
+    /// The output as a result keeps it. A file is complete after this, but not on the disk, and still goes with the
+    /// spool: see [`Files::keep_output`] and [`Spool::keep`].
     pub(crate) fn finish(&mut self) -> Result<Finished, StoreError> {
         let mut order: Vec<usize> = (0..self.channels.len()).collect();
         // `Channel` sorts as a result does: standard output, standard error, files by name.
@@ -199,10 +202,8 @@ impl Spool {
             places.iter().for_each(|place| table.extend_from_slice(&place.to_le_bytes()));
             file.write_all_at(&table, self.length)?;
             let file_bytes = self.length + table.len() as u64;
-            self.files.keep_output(file, file_bytes)?;
-            self.kept = true;
             let place = OutputPlace::File(name.clone());
-            return Ok(Finished { outputs, place, inline: Vec::new(), file_bytes });
+            return Ok(Finished { outputs, place, inline: Vec::new(), file: Some(Arc::clone(file)), file_bytes });
         }
         let mut inline = Vec::with_capacity(self.memory.len());
         for at in order {
@@ -210,7 +211,12 @@ impl Spool {
                 inline.extend_from_slice(bytes);
             });
         }
-        Ok(Finished { outputs, place: OutputPlace::Inline, inline, file_bytes: 0 })
+        Ok(Finished { outputs, place: OutputPlace::Inline, inline, file: None, file_bytes: 0 })
+    }
+
+    /// The file is a result's from here on.
+    pub(crate) fn keep(&mut self) {
+        self.kept = true;
     }
 }
 

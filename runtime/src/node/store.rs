@@ -57,6 +57,9 @@ pub(crate) enum StoreError {
     /// No space on the disk.
     #[error("the node's disk is full")]
     Full,
+    /// The policy's bound is reached.
+    #[error("the store is as large as this node's policy allows")]
+    NoRoom,
     /// The disk or the file system failed.
     #[error("the node's store failed: {0}")]
     Io(String),
@@ -71,7 +74,7 @@ pub(crate) enum StoreError {
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         let kind = match error {
-            StoreError::Full | StoreError::Closed => RefusalKind::Busy,
+            StoreError::Full | StoreError::NoRoom | StoreError::Closed => RefusalKind::Busy,
             StoreError::Io(_) | StoreError::Corrupt(_) => RefusalKind::Internal,
         };
         Self { kind, message: error.to_string() }
@@ -225,12 +228,21 @@ pub(crate) struct Store {
 struct Gauges {
     record_bytes: AtomicU64,
     unwritten: AtomicU32,
+    unwritten_bytes: AtomicU64,
 }
 
 impl Gauges {
-    /// `count` operations are on the disk, or given up.
-    fn written(&self, count: usize) {
-        self.unwritten.fetch_sub(u32::try_from(count).unwrap_or(u32::MAX), Ordering::Relaxed);
+    // In one order with the engine's flag that jobs are held back: else both sides could miss each other.
+
+    fn waits(&self, op: &Op) {
+        self.unwritten_bytes.fetch_add(op.bytes(), Ordering::SeqCst);
+        self.unwritten.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// `op` is on the disk, or given up.
+    fn written(&self, op: &Op) {
+        self.unwritten_bytes.fetch_sub(op.bytes(), Ordering::SeqCst);
+        self.unwritten.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -261,14 +273,12 @@ impl Store {
     }
 
     /// Writes `op`, then calls `done` on the writer's thread: with success only once it is on the disk. Operations are
-    /// applied in the order of these calls.
+    /// applied in the order of these calls. `done` is never called from here, so locks may be held.
     pub(crate) fn write(&self, op: Op, done: impl FnOnce(Result<Applied, StoreError>) + Send + 'static) {
-        self.gauges.unwritten.fetch_add(1, Ordering::Relaxed);
+        self.gauges.waits(&op);
         let change = Box::new(writer::Change { op, done: Box::new(done) });
-        if let Err(mpsc::SendError(writer::Task::Change(change))) = self.writer.send(writer::Task::Change(change)) {
-            self.gauges.unwritten.fetch_sub(1, Ordering::Relaxed);
-            (change.done)(Err(StoreError::Closed));
-        }
+        // The writer listens as long as there is a store.
+        let _ = self.writer.send(writer::Task::Change(change));
     }
 
     /// As [`Store::write`], for tasks that wait for the outcome.
@@ -288,7 +298,12 @@ impl Store {
 
     /// Operations not yet on the disk.
     pub(crate) fn unwritten(&self) -> u32 {
-        self.gauges.unwritten.load(Ordering::Relaxed)
+        self.gauges.unwritten.load(Ordering::SeqCst)
+    }
+
+    /// Memory that these take, in bytes.
+    pub(crate) fn unwritten_bytes(&self) -> u64 {
+        self.gauges.unwritten_bytes.load(Ordering::SeqCst)
     }
 
     /// Bytes of everything kept.

@@ -66,10 +66,27 @@ struct TenantState {
     worker: Option<Worker>,
     /// What waits for it to be ready.
     waiting: Vec<(Start, OwnedFd, OwnedFd)>,
-    runs: HashMap<RunId, Arc<Run>>,
+    runs: HashMap<RunId, Given>,
     last_used: Instant,
     /// Takes no more runs: it is dead or told to go.
     closed: bool,
+}
+
+/// A run on a worker, or waiting for it.
+#[derive(Debug)]
+struct Given {
+    run: Arc<Run>,
+    /// How long it may take from the command to its end.
+    allowance: Duration,
+    /// When the command was sent. The time until a worker is ready is not the run's.
+    sent: Option<Instant>,
+}
+
+impl Given {
+    /// The time since the command.
+    fn elapsed(&self) -> Duration {
+        self.sent.map_or(Duration::ZERO, |sent| sent.elapsed())
+    }
 }
 
 impl Tenant {
@@ -84,8 +101,11 @@ impl Tenant {
             return Some(assignment);
         }
         let Assignment { run, start, bundle, input } = assignment;
-        state.last_used = Instant::now();
-        state.runs.insert(run.id, run);
+        let now = Instant::now();
+        state.last_used = now;
+        let allowance = run.deadline.saturating_duration_since(now);
+        let sent = state.worker.is_some().then_some(now);
+        state.runs.insert(run.id, Given { run, allowance, sent });
         match &state.worker {
             // Fails only for a worker that is dead: its reader will find all runs here.
             Some(worker) => drop(worker.start(start, bundle, input)),
@@ -102,7 +122,7 @@ impl Tenant {
         if let Some(worker) = state.worker.take() {
             worker.kill();
         }
-        state.runs.drain().map(|(_, run)| run).collect()
+        state.runs.drain().map(|(_, given)| given.run).collect()
     }
 
     /// Closes it if it is idle.
@@ -116,6 +136,12 @@ impl Tenant {
             worker.kill();
         }
         true
+    }
+
+    /// A run that should have ended.
+    fn overdue(&self) -> Option<Arc<Run>> {
+        let state = self.state();
+        state.runs.values().find(|given| given.elapsed() > given.allowance).map(|given| Arc::clone(&given.run))
     }
 }
 
@@ -208,3 +234,6 @@ impl Tenants {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

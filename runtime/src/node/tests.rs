@@ -18,6 +18,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 mod hostile;
 mod jobs;
 mod restart;
+mod server;
 
 const FAKE: Launcher = Launcher(fake::launch);
 

@@ -113,8 +113,13 @@ impl Fake {
         let started = Report::Started { run, vm: VmId(VM.fetch_add(1, Ordering::Relaxed)) };
         let word = start.arguments.first().map_or("", String::as_str);
         let number = start.arguments.get(1).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
-        if word == "unstartable" {
-            self.end(run, Outcome::Unstartable("no such image".to_owned()));
+        let early = match word {
+            "unstartable" => Some(Outcome::Unstartable("no such image".to_owned())),
+            "exit-unstarted" => Some(Outcome::Exited(0)),
+            _ => None,
+        };
+        if let Some(outcome) = early {
+            self.end(run, outcome);
             return Some(());
         }
         self.say(&started);
@@ -156,6 +161,22 @@ impl Fake {
                     std::thread::sleep(Duration::from_millis(100));
                     return None;
                 }
+            }
+            "file-and-directory" => {
+                self.print(run, Channel::File("a/b".to_owned()), b"");
+                self.print(run, Channel::File("a".to_owned()), b"");
+            }
+            "other-limit" => {
+                self.end(run, Outcome::OutputLimit { limit_bytes: start.limits.output_bytes - 1 });
+                return Some(());
+            }
+            // Until nobody listens.
+            "chatter" => {
+                let frames: Vec<u8> = (0..4000)
+                    .flat_map(|n| frame::encode(&Report::Progress { run, permille: n % 2 }).unwrap())
+                    .collect();
+                while self.socket.write_all(&frames).is_ok() {}
+                return None;
             }
             "start-twice" => self.say(&started),
             "unknown-run" => self.end(RunId(u64::MAX), Outcome::Exited(0)),

@@ -2,11 +2,19 @@
 
 use super::TEXT_BYTES;
 use denali_protocol::{
-    job::{Channel, FaultCause, Limits, Outcome},
+    bundle::path,
+    job::{Channel, Clock, FaultCause, Limits, Outcome, VmId},
     limits,
 };
 use denali_vmm::worker::message::{Report, RunId};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
+
+/// VMs of a worker are named upwards; of two that are started at once either may be reported first. No name comes
+/// further behind the highest one than this.
+const VMS_BEHIND: i64 = 4096;
+
+/// Nor further ahead: VMs that could not be built took the names between.
+const VMS_AHEAD: i64 = 1 << 32;
 
 /// A report that no honest worker sends.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -23,7 +31,10 @@ pub(crate) enum Violation {
     /// `Started` a second time.
     #[error("it started run {} twice", .0.0)]
     StartedTwice(RunId),
-    /// Output or progress of a run before `Started`.
+    /// A VM's name that it gave to another one, or that is far from those it gave.
+    #[error("it named VM {0}, which it did before or could not do yet")]
+    Vm(VmId),
+    /// Output, progress, or an end as only a VM comes to it, of a run before `Started`.
     #[error("run {} said something before it was started", .0.0)]
     NotStarted(RunId),
     /// More output than the run may have.
@@ -43,9 +54,15 @@ pub(crate) enum Violation {
     /// A name that no output file may have.
     #[error("a bad name of an output file")]
     FileName,
+    /// A name that is a file and a directory at once.
+    #[error("an output file that is also a directory of others")]
+    FileAndDirectory,
     /// More output files than a run may have.
     #[error("more than {} output files", limits::FILES)]
     Files,
+    /// An end at a limit that the run does not have.
+    #[error("run {} ended at a limit that it does not have", .0.0)]
+    OtherLimit(RunId),
     /// More than all of it done.
     #[error("progress of {permille} thousandths")]
     Progress {
@@ -57,9 +74,33 @@ pub(crate) enum Violation {
 #[derive(Debug)]
 struct Run {
     started: bool,
-    limit_bytes: u64,
+    limits: Limits,
     left_bytes: u64,
-    files: HashSet<String>,
+    files: BTreeSet<String>,
+}
+
+/// The names that a worker gave to VMs, relative to the first one. Bounded, and none passes twice.
+#[derive(Debug, Default)]
+struct Vms {
+    first: Option<VmId>,
+    highest: i64,
+    recent: BTreeSet<i64>,
+}
+
+impl Vms {
+    fn admit(&mut self, vm: VmId) -> Result<(), Violation> {
+        let first = *self.first.get_or_insert(vm);
+        let place = vm.0.wrapping_sub(first.0).cast_signed();
+        let lowest = self.highest - VMS_BEHIND;
+        if place <= lowest || place > self.highest.saturating_add(VMS_AHEAD) || !self.recent.insert(place) {
+            return Err(Violation::Vm(vm));
+        }
+        self.highest = self.highest.max(place);
+        while self.recent.first().is_some_and(|place| *place <= self.highest - VMS_BEHIND) {
+            self.recent.pop_first();
+        }
+        Ok(())
+    }
 }
 
 /// The runs of one worker.
@@ -67,13 +108,14 @@ struct Run {
 pub(super) struct Runs {
     ready: bool,
     runs: HashMap<RunId, Run>,
+    vms: Vms,
 }
 
 impl Runs {
     /// A run is about to be started.
     pub(super) fn begin(&mut self, run: RunId, limits: Limits) {
-        let bytes = limits.output_bytes;
-        self.runs.insert(run, Run { started: false, limit_bytes: bytes, left_bytes: bytes, files: HashSet::new() });
+        let left_bytes = limits.output_bytes;
+        self.runs.insert(run, Run { started: false, limits, left_bytes, files: BTreeSet::new() });
     }
 
     /// Checks one report; texts in it come back clipped and printable.
@@ -89,6 +131,7 @@ impl Runs {
                 if std::mem::replace(&mut state.started, true) {
                     return Err(Violation::StartedTwice(run));
                 }
+                self.vms.admit(vm)?;
                 Ok(Report::Started { run, vm })
             }
             Report::Output { run, channel, bytes } => {
@@ -102,7 +145,8 @@ impl Runs {
                 if permille > 1000 { Err(Violation::Progress { permille }) } else { Ok(report) }
             }
             Report::Ended { run, outcome, usage } => {
-                self.runs.remove(&run).ok_or(Violation::UnknownRun(run))?;
+                let state = self.runs.remove(&run).ok_or(Violation::UnknownRun(run))?;
+                state.check_end(run, &outcome)?;
                 Ok(Report::Ended { run, outcome: clipped(outcome), usage })
             }
         }
@@ -129,25 +173,36 @@ impl Runs {
         if let Channel::File(name) = channel
             && !state.files.contains(name)
         {
-            if !is_file_name(name) {
-                return Err(Violation::FileName);
+            path::check(name).map_err(|_| Violation::FileName)?;
+            if path::is_file_and_directory(&state.files, name) {
+                return Err(Violation::FileAndDirectory);
             }
             if state.files.len() == limits::FILES {
                 return Err(Violation::Files);
             }
             state.files.insert(name.clone());
         }
-        let over = Violation::OutputLimit { run, limit_bytes: state.limit_bytes };
+        let over = Violation::OutputLimit { run, limit_bytes: state.limits.output_bytes };
         state.left_bytes = state.left_bytes.checked_sub(bytes as u64).ok_or(over)?;
         Ok(())
     }
 }
 
-/// Whether `name` is a relative path that stays below where it is put, and can be shown.
-fn is_file_name(name: &str) -> bool {
-    name.len() <= limits::NAME_BYTES
-        && !name.chars().any(char::is_control)
-        && name.split('/').all(|part| !matches!(part, "" | "." | ".."))
+impl Run {
+    /// Whether the run can have ended so.
+    fn check_end(&self, run: RunId, outcome: &Outcome) -> Result<(), Violation> {
+        let Limits { memory_bytes, cpu_time_us, wall_time_us, output_bytes } = self.limits;
+        let own = match outcome {
+            Outcome::Unstartable(_) | Outcome::Lost(_) | Outcome::Cancelled => return Ok(()),
+            _ if !self.started => return Err(Violation::NotStarted(run)),
+            Outcome::Exited(_) | Outcome::Fault(_) => return Ok(()),
+            Outcome::TimeLimit { clock: Clock::Cpu, limit_us } => *limit_us == cpu_time_us,
+            Outcome::TimeLimit { clock: Clock::Wall, limit_us } => *limit_us == wall_time_us,
+            Outcome::MemoryLimit { limit_bytes } => *limit_bytes == memory_bytes,
+            Outcome::OutputLimit { limit_bytes } => *limit_bytes == output_bytes,
+        };
+        if own { Ok(()) } else { Err(Violation::OtherLimit(run)) }
+    }
 }
 
 fn clip(text: &str) -> String {

@@ -3,7 +3,7 @@
 use super::{fake, *};
 use denali_protocol::{
     digest::Digest,
-    job::{Channel, Limits, Outcome, VmId},
+    job::{Channel, Clock, Limits, Outcome, VmId},
     wire::frame,
 };
 use std::{fs::File, io::Write, os::unix::net::UnixStream};
@@ -51,6 +51,9 @@ async fn each_broken_rule_is_found() {
         "unknown-run",
         "empty-piece",
         "bad-name",
+        "file-and-directory",
+        "exit-unstarted",
+        "other-limit",
         "progress",
         "garbage",
         "long-frame",
@@ -113,4 +116,41 @@ fn texts_from_a_worker_are_clipped_and_printable() {
     let report = runs.admit(Report::Ended { run: RunId(1), outcome, usage: Default::default() }).unwrap();
     let Report::Ended { outcome: Outcome::Unstartable(text), .. } = report else { panic!("{report:?}") };
     assert!(text.len() <= TEXT_BYTES && !text.chars().any(char::is_control));
+}
+
+#[test]
+fn no_vm_has_the_name_of_another() {
+    let mut runs = Runs::default();
+    runs.admit(Report::Ready(Ok(()))).unwrap();
+    let mut run = 0;
+    let mut started = |vm: u64| {
+        run += 1;
+        runs.begin(RunId(run), LIMITS);
+        runs.admit(Report::Started { run: RunId(run), vm: VmId(vm) }).is_ok()
+    };
+    // Upwards from anywhere, not quite in order.
+    assert!([u64::MAX - 1, 1, 0, u64::MAX, 2, 5, 3].map(&mut started).iter().all(|ok| *ok));
+    assert!(![1, u64::MAX, 2, 5].map(&mut started).iter().any(|ok| *ok));
+    // Those long behind are forgotten, and stay refused.
+    assert!((6..20_000).all(&mut started));
+    assert!(![4, 5, 1 << 40].map(&mut started).iter().any(|ok| *ok));
+}
+
+#[test]
+fn a_run_ends_at_its_own_limits() {
+    let mut runs = Runs::default();
+    runs.admit(Report::Ready(Ok(()))).unwrap();
+    let mut vm = 0;
+    let mut end = |outcome: Outcome| {
+        vm += 1;
+        runs.begin(RunId(1), LIMITS);
+        runs.admit(Report::Started { run: RunId(1), vm: VmId(vm) }).unwrap();
+        runs.admit(Report::Ended { run: RunId(1), outcome, usage: Default::default() }).is_ok()
+    };
+    let time = |clock, limit_us| Outcome::TimeLimit { clock, limit_us };
+    assert!(end(time(Clock::Cpu, LIMITS.cpu_time_us)) && end(time(Clock::Wall, LIMITS.wall_time_us)));
+    assert!(end(Outcome::MemoryLimit { limit_bytes: LIMITS.memory_bytes }));
+    assert!(end(Outcome::OutputLimit { limit_bytes: LIMITS.output_bytes }));
+    assert!(!end(time(Clock::Cpu, 1)) && !end(time(Clock::Wall, 1)));
+    assert!(!end(Outcome::MemoryLimit { limit_bytes: 1 }) && !end(Outcome::OutputLimit { limit_bytes: 1 }));
 }

@@ -50,6 +50,8 @@ pub(crate) enum GatewayError {
     Message(#[from] MessageError),
     #[error("more than {} output files", limits::FILES)]
     Files,
+    #[error("an output file that is also a directory of others")]
+    FileAndDirectory,
     #[error("more than {limit_bytes} bytes of output")]
     OutputLimit { limit_bytes: u64 },
     #[error("the input can't be read: {0}")]
@@ -68,7 +70,9 @@ impl From<GatewayError> for Verdict {
         match error {
             GatewayError::Ring(e) => Self::Fault(FaultCause::Nic { detail: e.to_string() }),
             GatewayError::Message(e) => Self::Fault(FaultCause::JobChannel { detail: e.to_string() }),
-            GatewayError::Files => Self::Fault(FaultCause::JobChannel { detail: error.to_string() }),
+            GatewayError::Files | GatewayError::FileAndDirectory => {
+                Self::Fault(FaultCause::JobChannel { detail: error.to_string() })
+            }
             GatewayError::OutputLimit { limit_bytes } => Self::Outcome(Outcome::OutputLimit { limit_bytes }),
             GatewayError::Input(_) => Self::Outcome(Outcome::Lost(error.to_string())),
         }

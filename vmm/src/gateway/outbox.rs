@@ -3,6 +3,7 @@
 
 use super::{GatewayError, Sink};
 use denali_protocol::{
+    bundle::path,
     job::Channel,
     limits::{FILES, OUTPUT_PIECE_BYTES},
 };
@@ -53,6 +54,9 @@ impl Outbox {
         if !self.files.contains(name) {
             if self.files.len() == FILES {
                 return Err(GatewayError::Files);
+            }
+            if path::is_file_and_directory(&self.files, name) {
+                return Err(GatewayError::FileAndDirectory);
             }
             self.files.insert(name.to_owned());
             self.flush();

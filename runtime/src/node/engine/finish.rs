@@ -46,15 +46,27 @@ impl Engine {
     }
 
     fn conclude_now(self: &Arc<Self>, run: &Arc<Run>, outcome: Outcome, usage: Usage) {
+        if run.job.state().refused {
+            return self.discard(run);
+        }
         if run.unkept.load(Ordering::Relaxed) {
             // A spool that is not finished takes its file along.
             return self.unkept(run, usage, &StoreError::Full);
         }
         let finished = run.spool().finish();
-        match finished {
-            Ok(finished) => self.write(run, outcome, usage, finished),
+        // Not under the spool's lock: followers read on while the disk works.
+        match finished.and_then(|finished| self.store.files.keep_output(&finished).map(|()| finished)) {
+            Ok(finished) => {
+                run.spool().keep();
+                self.write(run, outcome, usage, finished);
+            }
             Err(error) => self.unkept(run, usage, &error),
         }
+    }
+
+    /// A run of a job that did not get onto the disk leaves nothing behind.
+    fn discard(&self, run: &Run) {
+        run.job.change(|state| state.running.remove(&run.pick.index));
     }
 
     /// The disk did not take a run's output: that is the result.
@@ -71,6 +83,7 @@ impl Engine {
             outputs: OutputDigests::default(),
             place: OutputPlace::Inline,
             inline: Vec::new(),
+            file: None,
             file_bytes: 0,
         })
     }
@@ -89,10 +102,15 @@ impl Engine {
         if times > RETRIES {
             return self.ended(run, Outcome::Lost(why.to_owned()), Usage::default());
         }
-        job.change(|state| state.running.remove(&index));
-        self.reserved.fetch_sub(job.record.limits.output_bytes, Ordering::Relaxed);
-        self.state().queue.retry(run.pick, job.record.vms);
+        self.put_back(run);
         self.kick();
+    }
+
+    /// A run ends without a result and waits again. Its slot is free.
+    pub(super) fn put_back(&self, run: &Run) {
+        run.job.change(|state| state.running.remove(&run.pick.index));
+        self.reserved.fetch_sub(run.job.record.limits.output_bytes, Ordering::Relaxed);
+        self.state().queue.retry(run.pick, run.job.record.vms);
     }
 
     /// Ends jobs as cancelled that were never started. Waits for the disk now and then, so that a large array does not
@@ -102,7 +120,7 @@ impl Engine {
             let (done, wait) = tokio::sync::oneshot::channel::<()>();
             let mut done = Some(done);
             for (at, index) in some.iter().enumerate() {
-                let op = self.finish_op(job, None, *index, Outcome::Cancelled, Usage::default(), self.no_output());
+                let op = self.finish_op(job, None, *index, Outcome::Cancelled, Usage::default(), &mut self.no_output());
                 let done = done.take_if(|_| at + 1 == some.len());
                 let (engine, job, index) = (Arc::clone(self), Arc::clone(job), *index);
                 self.store.write(op, move |outcome| {
@@ -114,11 +132,25 @@ impl Engine {
         }
     }
 
-    fn write(self: &Arc<Self>, run: &Run, outcome: Outcome, usage: Usage, finished: Finished) {
+    fn write(self: &Arc<Self>, run: &Run, outcome: Outcome, usage: Usage, mut finished: Finished) {
         let (index, succeeded) = (run.pick.index, outcome.exit_status() == 0);
-        let op = self.finish_op(&run.job, Some(run), index, outcome, usage, finished);
+        let op = self.finish_op(&run.job, Some(run), index, outcome, usage, &mut finished);
         let (engine, job) = (Arc::clone(self), Arc::clone(&run.job));
-        self.store.write(op, move |outcome| engine.on_finish(&job, index, succeeded, &outcome));
+        let files = Arc::clone(&self.store.files);
+        let state = run.job.state();
+        if state.refused {
+            drop(state);
+            self.discard(run);
+            return files.discard(&finished);
+        }
+        // Under the lock: once the job is refused, its name can be another's, whose acceptance the writer must not see
+        // before this.
+        self.store.write(op, move |outcome| {
+            if matches!(outcome, Ok(Applied::Missing | Applied::EndedBefore { .. })) {
+                files.discard(&finished);
+            }
+            engine.on_finish(&job, index, succeeded, &outcome);
+        });
     }
 
     fn finish_op(
@@ -128,7 +160,7 @@ impl Engine {
         index: u32,
         outcome: Outcome,
         usage: Usage,
-        finished: Finished,
+        finished: &mut Finished,
     ) -> Op {
         let ended_unix_ms = unix_ms();
         let vm = run.and_then(|run| run.vm.get().copied());
@@ -149,20 +181,20 @@ impl Engine {
         };
         // Fails only above the limit, and the rules for workers keep an outcome's text far below.
         let receipt = Receipt::sign(&statement, &self.key).unwrap_or(Receipt(Vec::new()));
-        let result = JobResult { index, outcome, usage, vm, outputs: finished.outputs, receipt };
+        let result = JobResult { index, outcome, usage, vm, outputs: std::mem::take(&mut finished.outputs), receipt };
         // Who saw output that could not be kept must start over: the receipt is over none.
         let run = run.filter(|run| !run.unkept.load(Ordering::Relaxed));
-        let record = ResultRecord { result, run: run.map(|run| run.id.0), place: finished.place };
+        let record = ResultRecord { result, run: run.map(|run| run.id.0), place: finished.place.clone() };
         Op::Finish {
             key: job.key.clone(),
             record: Box::new(record),
-            output: finished.inline,
+            output: std::mem::take(&mut finished.inline),
             file_bytes: finished.file_bytes,
             ended_unix_ms,
         }
     }
 
-    /// A result is on the disk (called by the writer).
+    /// A result is on the disk, or was there before (called by the writer).
     fn on_finish(
         self: &Arc<Self>,
         job: &Arc<LiveJob>,
@@ -170,9 +202,16 @@ impl Engine {
         succeeded: bool,
         outcome: &Result<Applied, StoreError>,
     ) {
+        let succeeded = match outcome {
+            Ok(Applied::Done) => Some(succeeded),
+            Ok(Applied::EndedBefore { succeeded }) => Some(*succeeded),
+            _ => None,
+        };
         let all = job.change(|state| {
             state.running.remove(&index);
-            if *outcome == Ok(Applied::Done) {
+            // One that was there before may be known: it costs a search then.
+            let known = *outcome != Ok(Applied::Done) && state.ended.contains(&index);
+            if let Some(succeeded) = succeeded.filter(|_| !known) {
                 state.ended.push(index);
                 let totals = &mut state.totals;
                 let count = if succeeded { &mut totals.succeeded } else { &mut totals.failed };
@@ -183,7 +222,12 @@ impl Engine {
         if all {
             self.forget(job);
         }
-        if self.held_back.swap(false, Ordering::Relaxed) {
+        self.written();
+    }
+
+    /// The disk took something (called by the writer): what was held back for it may go on.
+    pub(super) fn written(self: &Arc<Self>) {
+        if self.held_back.swap(false, Ordering::SeqCst) {
             let engine = Arc::clone(self);
             self.runtime.spawn(async move { engine.kick() });
         }

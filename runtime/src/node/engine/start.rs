@@ -1,6 +1,6 @@
 //! Starting runs: from the queue's pick to a command to a worker.
 
-use super::{Engine, UNWRITTEN};
+use super::{Engine, UNWRITTEN, submit::UNWRITTEN_BYTES};
 use crate::node::{
     job::{LiveJob, Run},
     queue::Pick,
@@ -19,6 +19,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// How long to wait before starting jobs again where the host lacked descriptors, memory or a disk that works.
+const AGAIN: Duration = Duration::from_millis(250);
+
 /// How much longer than its wall time a run may take from the command to its end, before its worker is given up.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -26,8 +29,34 @@ impl Engine {
     /// Starts what may start.
     pub(crate) fn kick(self: &Arc<Self>) {
         while let Some((pick, job)) = self.next_start() {
-            self.start(pick, &job);
+            if let Err(error) = self.start(pick, &job) {
+                return self.kick_again(&error);
+            }
         }
+    }
+
+    /// Starts what may start, a moment later.
+    fn kick_again(self: &Arc<Self>, why: &StoreError) {
+        if self.trying_again.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        tracing::warn!("no job can be started for the moment: {why}");
+        let engine = Arc::downgrade(self);
+        self.runtime.spawn(async move {
+            tokio::time::sleep(AGAIN).await;
+            if let Some(engine) = engine.upgrade() {
+                engine.trying_again.store(false, Ordering::Relaxed);
+                engine.kick();
+            }
+        });
+    }
+
+    /// Whether the disk must take something, or give it up, before another job starts.
+    fn must_wait(&self) -> bool {
+        let written = self.store.bytes().saturating_add(self.reserved.load(Ordering::Relaxed));
+        self.store.unwritten() > UNWRITTEN
+            || self.store.unwritten_bytes() > UNWRITTEN_BYTES
+            || written > self.policy.node.store
     }
 
     fn next_start(&self) -> Option<(Pick, Arc<LiveJob>)> {
@@ -35,21 +64,26 @@ impl Engine {
             return None;
         }
         let mut state = self.state();
-        let written = self.store.bytes().saturating_add(self.reserved.load(Ordering::Relaxed));
-        if self.store.unwritten() > UNWRITTEN || written > self.policy.node.store {
-            self.held_back.store(true, Ordering::Relaxed);
-            return None;
+        if self.must_wait() {
+            self.make_room(self.reserved.load(Ordering::Relaxed));
+            self.held_back.store(true, Ordering::SeqCst);
+            // What was waited for may have come just before the flag was up, and then nobody looks at it.
+            if self.must_wait() {
+                return None;
+            }
         }
-        let pick = state.queue.pick()?;
-        // What is in the queue is in the map.
-        let job = state.by_ticket.get(&pick.ticket).cloned();
-        if job.is_none() {
+        loop {
+            let pick = state.queue.pick()?;
+            if let Some(job) = state.by_ticket.get(&pick.ticket).cloned() {
+                return Some((pick, job));
+            }
+            // A run of a job that was forgotten meanwhile.
             state.queue.ended(pick.client);
         }
-        Some((pick, job?))
     }
 
-    fn start(self: &Arc<Self>, pick: Pick, job: &Arc<LiveJob>) {
+    /// Starts one run, or puts it back where the host cannot at the moment.
+    fn start(self: &Arc<Self>, pick: Pick, job: &Arc<LiveJob>) -> Result<(), StoreError> {
         let id = RunId(self.next_run.fetch_add(1, Ordering::Relaxed));
         let limits = job.record.limits;
         let deadline = Instant::now() + Duration::from_micros(limits.wall_time_us) + GRACE;
@@ -61,7 +95,8 @@ impl Engine {
             state.totals.cancelled
         });
         if cancelled {
-            return self.settle(&run, Outcome::Cancelled, Usage::default());
+            self.settle(&run, Outcome::Cancelled, Usage::default());
+            return Ok(());
         }
         match self.descriptors(job) {
             Ok((bundle, input)) => {
@@ -71,10 +106,22 @@ impl Engine {
                     arguments: arguments(&job.record.arguments, pick.index),
                     limits,
                 };
-                self.tenants.assign(self, Assignment { run, start, bundle, input });
+                self.tenants.assign(self, Assignment { run: Arc::clone(&run), start, bundle, input });
+                // Who cancelled it meanwhile may have told the worker before it knew of the run.
+                if job.state().totals.cancelled {
+                    self.tenants.cancel(&run);
+                }
             }
-            Err(error) => self.settle(&run, Outcome::Lost(error.to_string()), Usage::default()),
+            // What should be there is not: it will not be there later either.
+            Err(error @ StoreError::Corrupt(_)) => {
+                self.settle(&run, Outcome::Lost(error.to_string()), Usage::default());
+            }
+            Err(error) => {
+                self.put_back(&run);
+                return Err(error);
+            }
         }
+        Ok(())
     }
 
     /// The content of the bundle, and the input from its beginning.
@@ -84,10 +131,12 @@ impl Engine {
             self.store.files.get(kind, &digest)?.ok_or_else(missing)
         };
         let record = &job.record;
+        let unwritten = job.state().unwritten_input.clone();
         let bundle = file(Kind::Bundle, record.bundle)?;
         let input = match (record.input_bytes, &job.input) {
             (0, _) => File::open("/dev/null")?,
             (_, Some(bytes)) => memory_file(bytes)?,
+            (_, None) if let Some(bytes) = unwritten => memory_file(&bytes)?,
             (_, None) if record.has_inline_input() => memory_file(&self.store.inline_input(&job.key)?)?,
             (_, None) => file(Kind::Input, record.input)?,
         };

@@ -1,12 +1,15 @@
 //! Taking a job: into the queue and onto the disk at once, so that it may run while the disk still works. It is
 //! accepted when the disk has it; should that fail, whatever ran is forgotten.
 
-use super::{Engine, unix_ms};
+use super::{Engine, State, unix_ms};
 use crate::node::{
     job::{Acceptance, JobState, LiveJob},
     policy::Grant,
     queue::Ticket,
-    store::{Applied, JobKey, JobRecord, Op, StoreError, files::Kind},
+    store::{
+        Applied, JobKey, JobRecord, Op, StoreError,
+        files::{Kind, remove},
+    },
 };
 use denali_protocol::wire::message::{Refusal, RefusalKind, Submit};
 use std::sync::{Arc, atomic::Ordering};
@@ -41,6 +44,9 @@ const HELD_INPUT_BYTES: usize = 4096;
 /// Memory that all waiting jobs may take together.
 const HELD_BYTES: u64 = 512 * 1024 * 1024;
 
+/// Memory that changes may take which wait for the disk, before no more jobs are taken or started.
+pub(super) const UNWRITTEN_BYTES: u64 = 128 * 1024 * 1024;
+
 /// Memory that a job takes besides its arguments and input.
 const JOB_BYTES: u64 = 1024;
 
@@ -52,30 +58,51 @@ pub(super) fn held_bytes(job: &LiveJob) -> u64 {
 impl Engine {
     /// Whether there is room for `jobs` more jobs of this client. Asked early, and again when the job is taken.
     pub(crate) fn room(&self, key: &JobKey, jobs: u32) -> Result<(), Refusal> {
+        self.room_in(&self.state(), key, jobs, self.policy.clients.queue_jobs)
+    }
+
+    fn room_in(&self, state: &State, key: &JobKey, jobs: u32, most: u32) -> Result<(), Refusal> {
         let busy = |message: String| Err(Refusal { kind: RefusalKind::Busy, message });
-        let (queue, state) = (&self.policy, self.state());
+        let node = self.policy.node.queue_jobs;
         let (all, own) = (state.queue.len(), state.queue.len_of(key.client));
-        if all.saturating_add(jobs) > queue.node.queue_jobs {
-            return busy(format!("{all} of {} jobs wait or run on this node", queue.node.queue_jobs));
+        if all.saturating_add(jobs) > node {
+            return busy(format!("{all} of {node} jobs wait or run on this node"));
         }
-        if own.saturating_add(jobs) > queue.clients.queue_jobs {
-            let most = queue.clients.queue_jobs;
+        if own.saturating_add(jobs) > most {
             return busy(format!("{own} of {most} jobs of yours wait or run on this node, {jobs} more are too many"));
         }
         if state.held_bytes > HELD_BYTES {
             return busy("the jobs that wait take all the memory there is for them".to_owned());
+        }
+        if self.store.unwritten_bytes() > UNWRITTEN_BYTES {
+            return busy("the node's disk does not keep up".to_owned());
         }
         Ok(())
     }
 
     /// Whether the store has room for `bytes` more.
     pub(crate) fn store_room(&self, bytes: u64) -> Result<(), Refusal> {
-        let (held, most) = (self.store.bytes(), self.policy.node.store);
+        let most = self.policy.node.store;
+        self.make_room(bytes);
+        let held = self.store.bytes();
         if held.saturating_add(bytes) <= most {
             return Ok(());
         }
         let message = format!("the store holds {held} of {most} bytes, {bytes} more do not fit");
         Err(Refusal { kind: RefusalKind::Busy, message })
+    }
+
+    /// Lets go of bundles that nobody uses where the store has no room for `bytes` more.
+    pub(super) fn make_room(&self, bytes: u64) {
+        let wanted = self.store.bytes().saturating_add(bytes);
+        let lacking = wanted.saturating_sub(self.policy.node.store);
+        if lacking == 0 {
+            return;
+        }
+        let victims = self.store.files.evict(lacking);
+        if !victims.is_empty() {
+            self.runtime.spawn_blocking(move || remove(&victims));
+        }
     }
 
     /// The job of this name, if there is one: live again if it was not.
@@ -101,7 +128,6 @@ impl Engine {
     /// Takes a job; nothing where its name was taken meanwhile. The caller waits for [`LiveJob::accepted`].
     pub(crate) fn take(self: &Arc<Self>, new: NewJob) -> Result<Option<Arc<LiveJob>>, Refusal> {
         let NewJob { key, submit, input, grant, name } = new;
-        self.room(&key, submit.indices.count())?;
         let record = JobRecord {
             bundle: submit.bundle,
             name,
@@ -118,10 +144,14 @@ impl Engine {
             Input::File => Vec::new(),
         };
         let held = (record.has_inline_input() && inline.len() <= HELD_INPUT_BYTES).then(|| inline.clone());
+        // It may start before the disk has it.
+        let unwritten_input = (record.has_inline_input() && held.is_none()).then(|| Arc::from(inline.as_slice()));
         let ticket = Ticket(self.next_ticket.fetch_add(1, Ordering::Relaxed));
-        let job = Arc::new(LiveJob::new(key.clone(), ticket, record.clone(), held, JobState::default()));
+        let progress = JobState { unwritten_input, ..JobState::default() };
+        let job = Arc::new(LiveJob::new(key.clone(), ticket, record.clone(), held, progress));
         {
             let mut state = self.state();
+            self.room_in(&state, &key, record.indices.count(), grant.queue_jobs)?;
             if state.by_key.contains_key(&key) {
                 return Ok(None);
             }
@@ -149,16 +179,22 @@ impl Engine {
         if accepted != Ok(Acceptance::New) {
             self.abandon(job);
         }
-        job.change(|state| state.accepted = Some(accepted));
+        job.change(|state| {
+            state.accepted = Some(accepted);
+            state.unwritten_input = None;
+        });
+        self.written();
     }
 
     /// Forgets a job that did not get onto the disk.
     fn abandon(self: &Arc<Self>, job: &Arc<LiveJob>) {
-        self.state().queue.cancel(job.key.client, job.ticket);
         let running: Vec<_> = job.change(|state| {
+            // Before the name is free: what its runs write must not be taken for another's.
+            state.refused = true;
             state.totals.cancelled = true;
             state.running.values().cloned().collect()
         });
+        self.state().queue.cancel(job.key.client, job.ticket);
         for run in running {
             self.tenants.cancel(&run);
         }

@@ -32,7 +32,7 @@ fn every_key_is_read() {
     let policy = parse(&format!(
         "[node]\nslots = 3\nworkers = 9\nqueue_jobs = 7\nstore = \"1GiB\"\nresults_expire = \"1h\"\n\
          [clients]\nallow = [\"{KEY}\"]\nqueue_jobs = 5\n\
-         [unsigned]\nallow = false\nmemory = 8388608\ncpu_time = \"1s\"\nwall_time = \"2s\"\noutput = \"1KiB\"\nvms = 1\n\
+         [unsigned]\nallow = false\nmemory = 8388608\ncpu_time = \"1s\"\nwall_time = \"2s\"\noutput = \"1KiB\"\nvms = 1\nqueue_jobs = 4\n\
          [[signer]]\nkey = \"{KEY}\"\nname = \"n\"\nmemory = \"2GiB\"\ncpu_time = \"1h\"\nwall_time = \"2h\"\n\
          output = \"1GiB\"\nvms = 2\n"
     ))
@@ -42,6 +42,20 @@ fn every_key_is_read() {
     assert!(policy.admit(PublicKey([1; 32])).is_ok());
     assert!(policy.admit(PublicKey([2; 32])).unwrap_err().message.contains(&PublicKey([2; 32]).to_string()));
     assert_eq!(policy.grants(&[PublicKey([1; 32])]).unwrap()[0].vms, 2);
+}
+
+#[test]
+fn a_stranger_has_neither_the_whole_queue_nor_the_whole_machine() {
+    for (slots, vms) in [(1, 1), (2, 1), (8, 7)] {
+        let policy = parse(&format!("[node]\nslots = {slots}")).unwrap();
+        let grant = policy.unsigned_grant().unwrap();
+        assert_eq!((grant.vms, grant.queue_jobs), (vms, 10_000));
+        assert!(policy.clients.queue_jobs < policy.node.queue_jobs);
+    }
+    // The bound for clients holds for strangers too, and an operator may give them all slots.
+    let policy = parse("[node]\nslots = 2\n[clients]\nqueue_jobs = 5\n[unsigned]\nvms = 2").unwrap();
+    let grant = policy.unsigned_grant().unwrap();
+    assert_eq!((grant.vms, grant.queue_jobs), (2, 5));
 }
 
 #[test]

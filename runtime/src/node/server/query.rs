@@ -1,6 +1,6 @@
 //! Requests that change nothing, and cancelling.
 
-use super::{RequestError, gone, say};
+use super::{Answer, RequestError, gone};
 use crate::node::{
     engine::{Engine, not_found},
     follow::{self, FollowError},
@@ -13,11 +13,10 @@ use denali_protocol::{
     job::JobId,
     wire::message::{JobStatus, NodeInfo, Refusal, RefusalKind, Response},
 };
-use quinn::SendStream;
 use std::sync::Arc;
 
-/// Jobs on one page of a list: as many as fit a frame with the longest names.
-const PAGE: usize = 256;
+/// Jobs on one page of a list: with the longest names about as long as a piece of output.
+const PAGE: usize = 64;
 
 pub(super) fn info(engine: &Engine) -> NodeInfo {
     NodeInfo {
@@ -37,7 +36,19 @@ pub(super) async fn cancel(engine: &Arc<Engine>, client: PublicKey, job: JobId) 
     engine.cancel(&JobKey { client, job }).await
 }
 
-pub(super) fn list(engine: &Engine, client: PublicKey, after: Option<JobId>) -> Result<Response, Refusal> {
+pub(super) async fn list(
+    engine: &Engine,
+    client: PublicKey,
+    after: Option<JobId>,
+    answer: &mut Answer,
+) -> Result<(), RequestError> {
+    // First, so that no page waits for its turn in memory.
+    let turn = answer.turn().await;
+    let page = page(engine, client, after)?;
+    Ok(answer.say_in(turn, &page).await?)
+}
+
+fn page(engine: &Engine, client: PublicKey, after: Option<JobId>) -> Result<Response, Refusal> {
     let (jobs, more) = engine.store.list(client, after, PAGE)?;
     let jobs = jobs.into_iter().map(|(job, record, totals)| {
         let key = JobKey { client, job };
@@ -50,10 +61,10 @@ pub(super) async fn follow(
     engine: &Arc<Engine>,
     client: PublicKey,
     job: JobId,
-    send: &mut SendStream,
+    answer: &mut Answer,
 ) -> Result<(), RequestError> {
-    follow::follow(engine, &JobKey { client, job }, send).await.map_err(|error| match error {
-        FollowError::Send(error) => gone(error),
+    follow::follow(engine, &JobKey { client, job }, answer).await.map_err(|error| match error {
+        FollowError::Answer(error) => error.into(),
         FollowError::Store(error) => RequestError::Refused(error.into()),
     })
 }
@@ -63,17 +74,17 @@ pub(super) async fn result(
     client: PublicKey,
     job: JobId,
     index: u32,
-    send: &mut SendStream,
+    answer: &mut Answer,
 ) -> Result<(), RequestError> {
     let key = JobKey { client, job };
     let Some((record, inline)) = engine.store.result(&key, index)? else {
         return Err(no_result(engine, &key, index).into());
     };
     let mut output = OutputReader::new(engine, &record, inline);
-    say(send, &Response::Result(record.result)).await?;
+    answer.say(&Response::Result(record.result)).await?;
     // An error from here on cannot be told as a refusal: raw bytes were announced. The stream ends short.
     while let Some((_, bytes)) = output.next(&[]).await.map_err(gone)? {
-        send.write_chunk(bytes.into()).await.map_err(gone)?;
+        answer.bytes(bytes).await?;
     }
     Ok(())
 }

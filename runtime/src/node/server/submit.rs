@@ -1,6 +1,6 @@
 //! Submitting: everything is checked that can be before a byte is taken, and nothing is kept of what is refused.
 
-use super::{Client, RequestError, STALL, clients::Turn, gone, invalid, query, say};
+use super::{Answer, Client, RequestError, body::Body, clients::Turn, invalid, query};
 use crate::node::{
     bundles::ReadError,
     engine::{Engine, Existing, Input, NewJob, not_found, unix_ms},
@@ -11,10 +11,9 @@ use crate::node::{
 use denali_protocol::{
     bundle::{Manifest, verify_signatures},
     digest::Digest,
-    limits,
     wire::message::{Refusal, RefusalKind, Response, Submit},
 };
-use quinn::{RecvStream, SendStream};
+use quinn::RecvStream;
 use std::sync::Arc;
 
 pub(super) async fn submit(
@@ -22,14 +21,14 @@ pub(super) async fn submit(
     client: &Client,
     turn: Turn<'_>,
     submit: Submit,
-    send: &mut SendStream,
+    answer: &mut Answer,
     receive: &mut RecvStream,
 ) -> Result<(), RequestError> {
     let key = JobKey { client: client.key(), job: submit.job.clone() };
     let attach = submit.attach;
     let mut new = false;
     if !is_known(engine, &key, &submit).await? {
-        let job = check_and_receive(engine, client, turn, submit.clone(), send, receive).await?;
+        let job = check_and_receive(engine, client, turn, submit.clone(), answer, receive).await?;
         new = match engine.take(job)? {
             Some(job) => job.accepted().await? == Acceptance::New,
             None => false,
@@ -39,8 +38,10 @@ pub(super) async fn submit(
             return Err(not_found(&key).into());
         }
     }
-    say(send, &Response::Accepted { new }).await?;
-    if attach { query::follow(engine, key.client, key.job, send).await } else { Ok(()) }
+    // Of a job that was known, nobody reads the input: a client must not wait for that. Fails where all of it is here.
+    let _ = receive.stop(0_u32.into());
+    answer.say(&Response::Accepted { new }).await?;
+    if attach { query::follow(engine, key.client, key.job, answer).await } else { Ok(()) }
 }
 
 /// Whether this very job is on the disk. Refused where another has its name.
@@ -66,10 +67,10 @@ async fn check_and_receive(
     client: &Client,
     turn: Turn<'_>,
     submit: Submit,
-    send: &mut SendStream,
+    answer: &mut Answer,
     receive: &mut RecvStream,
 ) -> Result<NewJob, RequestError> {
-    check_sizes(&submit)?;
+    submit.check().map_err(|error| invalid(error.to_string()))?;
     let key = JobKey { client: client.key(), job: submit.job.clone() };
     let signers = verify_signatures(&submit.bundle, &submit.signatures, unix_ms() / 1000)
         .map_err(|error| invalid(error.to_string()))?;
@@ -80,31 +81,19 @@ async fn check_and_receive(
     let _bundle = files.pin(Kind::Bundle, submit.bundle);
     let _input = files.pin(Kind::Input, submit.input);
     engine.store_room(submit.input_bytes)?;
-    let input = receive_input(engine, client, turn, &submit, receive).await?;
-    let known = engine.bundles.manifest(files, submit.bundle).await.map_err(refusal)?;
-    let (manifest, grant) = match known {
+    let known = match engine.bundles.manifest(files, submit.bundle).await.map_err(refusal)? {
         Some(manifest) => {
             let grant = check_manifest(engine, &grants, &manifest)?;
-            (manifest, grant)
+            Some((manifest, grant))
         }
-        None => receive_bundle(engine, client, &submit, &grants, send, receive).await?,
+        None => None,
+    };
+    let input = receive_input(engine, client, turn, &submit, receive).await?;
+    let (manifest, grant) = match known {
+        Some(known) => known,
+        None => receive_bundle(engine, client, &submit, &grants, answer, receive).await?,
     };
     Ok(NewJob { key, submit, input, grant, name: manifest.name.clone() })
-}
-
-fn check_sizes(submit: &Submit) -> Result<(), Refusal> {
-    submit.indices.check().map_err(|error| invalid(error.to_string()))?;
-    let arguments: usize = submit.arguments.iter().map(String::len).sum();
-    let rows = [
-        ("arguments", submit.arguments.len() as u64, limits::ARGUMENTS as u64),
-        ("bytes of arguments", arguments as u64, limits::ARGUMENTS_BYTES as u64),
-        ("bytes of input", submit.input_bytes, limits::INPUT_BYTES),
-        ("bytes of bundle", submit.bundle_bytes, limits::BUNDLE_BYTES),
-    ];
-    match rows.into_iter().find(|(_, asked, limit)| asked > limit) {
-        Some((unit, asked, limit)) => Err(invalid(format!("{asked} {unit}, more than the limit of {limit}"))),
-        None => Ok(()),
-    }
 }
 
 fn check_manifest(engine: &Engine, grants: &[Grant], manifest: &Manifest) -> Result<Grant, Refusal> {
@@ -122,42 +111,6 @@ fn refusal(error: ReadError) -> Refusal {
     }
 }
 
-/// Raw bytes that a client announced, as they come.
-struct Body<'a> {
-    receive: &'a mut RecvStream,
-    what: &'static str,
-    left: u64,
-}
-
-impl Body<'_> {
-    async fn next(&mut self) -> Result<Option<bytes::Bytes>, RequestError> {
-        if self.left == 0 {
-            return Ok(None);
-        }
-        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(limits::FRAME_BYTES);
-        let (what, left) = (self.what, self.left);
-        match tokio::time::timeout(STALL, self.receive.read_chunk(most, true)).await {
-            Ok(Ok(Some(chunk))) => {
-                self.left -= chunk.bytes.len() as u64;
-                Ok(Some(chunk.bytes))
-            }
-            Ok(Ok(None)) => Err(invalid(format!("the {what} ended {left} bytes early")).into()),
-            Ok(Err(error)) => Err(gone(error)),
-            Err(_) => {
-                Err(invalid(format!("the {what} stalled for {} s with {left} bytes to go", STALL.as_secs())).into())
-            }
-        }
-    }
-
-    /// Writes all of it to `upload`.
-    async fn save(mut self, upload: &mut Upload) -> Result<(), RequestError> {
-        while let Some(bytes) = self.next().await? {
-            upload.write(&bytes)?;
-        }
-        Ok(())
-    }
-}
-
 async fn receive_input(
     engine: &Arc<Engine>,
     client: &Client,
@@ -165,9 +118,8 @@ async fn receive_input(
     submit: &Submit,
     receive: &mut RecvStream,
 ) -> Result<Input, RequestError> {
-    let mut body = Body { receive, what: "input", left: submit.input_bytes };
     if submit.input_bytes <= INLINE_INPUT_BYTES {
-        let mut input = Vec::new();
+        let (mut input, mut body) = (Vec::new(), Body::new(receive, "input", submit.input_bytes));
         while let Some(bytes) = body.next().await? {
             input.extend_from_slice(&bytes);
         }
@@ -182,7 +134,7 @@ async fn receive_input(
     drop(turn);
     let _turn = client.uploads().acquire().await;
     let mut upload = engine.store.files.receive(Kind::Input, submit.input)?;
-    body.save(&mut upload).await?;
+    Body::new(receive, "input", submit.input_bytes).save(&mut upload).await?;
     keep(upload).await?;
     Ok(Input::File)
 }
@@ -192,20 +144,21 @@ async fn receive_bundle(
     client: &Client,
     submit: &Submit,
     grants: &[Grant],
-    send: &mut SendStream,
+    answer: &mut Answer,
     receive: &mut RecvStream,
 ) -> Result<(Arc<Manifest>, Grant), RequestError> {
     engine.store_room(submit.bundle_bytes)?;
     // The semaphore is never closed.
     let _turn = client.uploads().acquire().await;
-    say(send, &Response::NeedBundle).await?;
+    answer.say(&Response::NeedBundle).await?;
     let mut upload = engine.store.files.receive(Kind::Bundle, submit.bundle)?;
-    Body { receive, what: "bundle", left: submit.bundle_bytes }.save(&mut upload).await?;
+    Body::new(receive, "bundle", submit.bundle_bytes).save(&mut upload).await?;
     upload.check().map_err(upload_refusal)?;
     let file = upload.reopen()?;
-    let manifest = engine.bundles.read(submit.bundle, file).await.map_err(refusal)?;
+    let manifest = engine.bundles.read(file).await.map_err(refusal)?;
     let grant = check_manifest(engine, grants, &manifest)?;
     keep(upload).await?;
+    engine.bundles.remember(submit.bundle, &manifest);
     Ok((manifest, grant))
 }
 

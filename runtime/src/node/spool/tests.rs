@@ -43,6 +43,8 @@ proptest! {
         read(&spool);
         prop_assert_eq!(&seen, &written);
         let finished = spool.finish().unwrap();
+        store.files.keep_output(&finished).unwrap();
+        spool.keep();
         prop_assert!(finished.outputs.0.is_sorted_by(|a, b| a.channel < b.channel));
         let mut inline = finished.inline.as_slice();
         for (place, row) in finished.outputs.0.iter().enumerate() {

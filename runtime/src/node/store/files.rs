@@ -3,7 +3,11 @@
 //! A file gets its name only when it is whole, checked and on the disk. What no job refers to is removed once it has not
 //! been used for long ([`Files::expire`]); what a request is working with is kept by its [`Pin`].
 
-use super::{StoreError, upload::Upload};
+use super::{
+    OutputPlace, StoreError,
+    upload::{Room, Upload},
+};
+use crate::node::spool::Finished;
 use denali_protocol::digest::Digest;
 use std::{
     collections::{HashMap, HashSet},
@@ -50,6 +54,8 @@ struct Entry {
 pub(crate) struct Files {
     root: PathBuf,
     bytes: AtomicU64,
+    /// What uploads may not go beyond.
+    most: AtomicU64,
     next: AtomicU64,
     entries: Mutex<HashMap<(Kind, Digest), Entry>>,
 }
@@ -72,6 +78,7 @@ impl Files {
         let files = Self {
             root: root.to_owned(),
             bytes: AtomicU64::new(0),
+            most: AtomicU64::new(u64::MAX),
             next: AtomicU64::new(0),
             entries: Mutex::default(),
         };
@@ -107,7 +114,26 @@ impl Files {
         format!("{}-{}", std::process::id(), self.next.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Bytes of all files.
+    /// Uploads may not grow all files beyond `bytes` from here on.
+    pub(crate) fn bound(&self, bytes: u64) {
+        self.most.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts bytes that are about to be written, where there is room for them.
+    pub(super) fn take_room(&self, bytes: u64) -> Result<(), StoreError> {
+        let most = self.most.load(Ordering::Relaxed);
+        let grow = |held: u64| held.checked_add(bytes).filter(|sum| *sum <= most);
+        let grown = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grow);
+        grown.map(drop).map_err(|_| StoreError::NoRoom)
+    }
+
+    pub(super) fn give_room(&self, bytes: u64) {
+        let shrink = |held: u64| Some(held.saturating_sub(bytes));
+        // Never fails: it gives a number each time.
+        let _ = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, shrink);
+    }
+
+    /// Bytes of all files, those that are being received included.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -153,13 +179,13 @@ impl Files {
         Ok(Upload::new(Arc::clone(self), kind, digest, file))
     }
 
-    /// Puts a received file of `bytes` bytes on the disk, under its digest, which was checked. Blocks.
+    /// Puts a received file on the disk, under its digest, which was checked. Blocks.
     pub(super) fn adopt(
         &self,
         kind: Kind,
         digest: Digest,
         file: tempfile::NamedTempFile,
-        bytes: u64,
+        mut room: Room,
     ) -> Result<(), StoreError> {
         file.as_file().sync_all()?;
         file.persist(self.path(kind, &digest)).map_err(|error| error.error)?;
@@ -167,8 +193,8 @@ impl Files {
         let mut entries = self.entries();
         let entry = entries.entry((kind, digest)).or_insert(Entry { users: 0, last_used: Instant::now(), bytes: None });
         // Two clients may send the same bundle at the same time; it is one file in the end.
-        if entry.bytes.replace(bytes).is_none() {
-            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if entry.bytes.replace(room.bytes()).is_none() {
+            room.hand_over();
         }
         Ok(())
     }
@@ -194,17 +220,26 @@ impl Files {
         Ok(File::open(self.output_path(name))?)
     }
 
-    /// Counts an output file, written and on the disk.
-    pub(crate) fn keep_output(&self, file: &File, bytes: u64) -> Result<(), StoreError> {
-        file.sync_all()?;
-        File::open(self.root.join("outputs"))?.sync_all()?;
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    /// Waits until finished output is on the disk where it is in a file, and counts it.
+    pub(crate) fn keep_output(&self, finished: &Finished) -> Result<(), StoreError> {
+        if let Some(file) = &finished.file {
+            file.sync_all()?;
+            File::open(self.root.join("outputs"))?.sync_all()?;
+            self.bytes.fetch_add(finished.file_bytes, Ordering::Relaxed);
+        }
         Ok(())
+    }
+
+    /// Removes output that was kept and is no result's.
+    pub(crate) fn discard(&self, finished: &Finished) {
+        if let OutputPlace::File(name) = &finished.place {
+            self.remove_output(name, finished.file_bytes);
+        }
     }
 
     /// Removes an output file. `bytes` is its length if it was kept.
     pub(crate) fn remove_output(&self, name: &str, bytes: u64) {
-        self.bytes.fetch_sub(bytes.min(self.bytes()), Ordering::Relaxed);
+        self.give_room(bytes);
         if let Err(error) = fs::remove_file(self.output_path(name)) {
             tracing::warn!("cannot remove output file {name}: {error}");
         }
@@ -223,22 +258,62 @@ impl Files {
         Ok(())
     }
 
-    /// Removes bundles and inputs that nothing refers to and that were not used for `unused`. Inputs go at once.
+    /// Removes bundles and inputs that nothing refers to and that were not used for `unused`. Inputs go at once. Blocks.
     pub(crate) fn expire(&self, unused: Duration) {
         let now = Instant::now();
-        self.entries().retain(|(kind, digest), entry| {
-            let idle = match kind {
-                Kind::Bundle => unused,
-                Kind::Input => Duration::ZERO,
-            };
-            if entry.users > 0 || now.duration_since(entry.last_used) < idle {
-                return true;
-            }
-            if let Err(error) = fs::remove_file(self.path(*kind, digest)) {
-                tracing::warn!("cannot remove {}/{digest}: {error}", kind.directory());
-            }
-            self.bytes.fetch_sub(entry.bytes.unwrap_or(0).min(self.bytes()), Ordering::Relaxed);
-            false
+        let victims = {
+            let mut entries = self.entries();
+            let idle = |kind| if kind == Kind::Bundle { unused } else { Duration::ZERO };
+            let old = entries
+                .iter()
+                .filter(|((kind, _), entry)| entry.users == 0 && now.duration_since(entry.last_used) >= idle(*kind));
+            let names: Vec<_> = old.map(|(name, _)| *name).collect();
+            self.take_out(&mut entries, names)
+        };
+        remove(&victims);
+    }
+
+    /// Makes room for `bytes` with bundles that nothing refers to, those that were not used for longest first. Gives
+    /// what is to be removed.
+    pub(crate) fn evict(&self, bytes: u64) -> Vec<PathBuf> {
+        let mut entries = self.entries();
+        let unused = entries.iter().filter(|((kind, _), entry)| *kind == Kind::Bundle && entry.users == 0);
+        let mut unused: Vec<_> =
+            unused.map(|(name, entry)| (entry.last_used, *name, entry.bytes.unwrap_or(0))).collect();
+        unused.sort_by_key(|(last_used, ..)| *last_used);
+        let mut left = bytes;
+        let victims = unused.into_iter().take_while(|(_, _, held)| {
+            let needed = left > 0;
+            left = left.saturating_sub(*held);
+            needed
         });
+        let names: Vec<_> = victims.map(|(_, name, _)| name).collect();
+        self.take_out(&mut entries, names)
+    }
+
+    /// Takes files out of the store: they get names in `tmp`, to be removed there without the lock. Renaming them is
+    /// quick, and must be under the lock: who wants the file a moment later finds none and sends it again.
+    fn take_out(&self, entries: &mut HashMap<(Kind, Digest), Entry>, names: Vec<(Kind, Digest)>) -> Vec<PathBuf> {
+        let mut paths = Vec::new();
+        for (kind, digest) in names {
+            let path = self.root.join("tmp").join(self.unique());
+            if let Err(error) = fs::rename(self.path(kind, &digest), &path) {
+                tracing::warn!("cannot remove {}/{digest}: {error}", kind.directory());
+            } else {
+                paths.push(path);
+            }
+            let entry = entries.remove(&(kind, digest));
+            self.give_room(entry.and_then(|entry| entry.bytes).unwrap_or(0));
+        }
+        paths
+    }
+}
+
+/// Removes files that were taken out. Blocks.
+pub(crate) fn remove(paths: &[PathBuf]) {
+    for path in paths {
+        if let Err(error) = fs::remove_file(path) {
+            tracing::warn!("cannot remove {}: {error}", path.display());
+        }
     }
 }

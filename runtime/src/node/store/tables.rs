@@ -74,8 +74,13 @@ impl<'t> Tables<'t> {
     ) -> Result<Applied, StoreError> {
         let (job_key, result_key) = (key.bytes(), key.result_bytes(record.result.index));
         let Some(jobs) = self.indices_count(&job_key)? else { return Ok(Applied::Missing) };
-        if self.results.get(result_key.as_slice())?.is_some() {
-            return Ok(Applied::AlreadyThere);
+        if let Some(value) = self.results.get(result_key.as_slice())? {
+            let (there, _) = record::decode::<ResultRecord>(value.value())?;
+            // A commit that failed may have reached the disk all the same: then it is this very one.
+            return Ok(match there == *record {
+                true => Applied::Done,
+                false => Applied::EndedBefore { succeeded: there.result.outcome.exit_status() == 0 },
+            });
         }
         let value = record::encode(record, output)?;
         self.bytes = self.bytes.saturating_add(value.len() as u64);

@@ -141,7 +141,9 @@ async fn nothing_counts_twice_and_nothing_without_its_job() {
     assert_eq!(write(&store, accept("a", 1)).await, Applied::Done);
     assert_eq!(write(&store, accept("a", 9)).await, Applied::AlreadyThere);
     assert_eq!(write(&store, finish("a", 0, 0, 1)).await, Applied::Done);
-    assert_eq!(write(&store, finish("a", 0, 5, 1)).await, Applied::AlreadyThere);
+    // The very same again is what a commit leaves that failed and was on the disk all the same.
+    assert_eq!(write(&store, finish("a", 0, 0, 1)).await, Applied::Done);
+    assert_eq!(write(&store, finish("a", 0, 5, 1)).await, Applied::EndedBefore { succeeded: true });
     let (_, totals) = store.job(&key("a")).unwrap().unwrap();
     assert_eq!((totals.succeeded, totals.failed), (1, 0));
 }
@@ -185,6 +187,48 @@ async fn files_without_an_owner_go_and_uploads_that_lie_leave_nothing() {
     store.close().await;
     let store = Store::open(directory.path()).unwrap();
     assert!(store.files.get_output(&name).is_err());
+}
+
+fn upload(store: &Store, content: &[u8]) -> Result<(), UploadError> {
+    let mut upload = store.files.receive(files::Kind::Bundle, Digest::of(content))?;
+    content.chunks(10).try_for_each(|piece| upload.write(piece))?;
+    upload.keep()
+}
+
+#[tokio::test]
+async fn uploads_take_room_as_they_come_and_never_more_than_there_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    store.files.bound(100);
+    let mut unfinished = store.files.receive(files::Kind::Input, Digest::of(b"x")).unwrap();
+    unfinished.write(&[0; 60]).unwrap();
+    assert_eq!(store.files.bytes(), 60);
+    assert!(matches!(upload(&store, &[1; 50]), Err(UploadError::Store(StoreError::NoRoom))));
+    assert_eq!(store.files.bytes(), 60);
+    drop(unfinished);
+    assert_eq!(store.files.bytes(), 0);
+    // The same twice is one file.
+    upload(&store, &[1; 50]).unwrap();
+    upload(&store, &[1; 50]).unwrap();
+    assert_eq!(store.files.bytes(), 50);
+}
+
+#[tokio::test]
+async fn bundles_that_nobody_uses_make_room_the_oldest_first() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    for n in 0..4 {
+        upload(&store, &[n; 10]).unwrap();
+    }
+    let pin = store.files.pin(files::Kind::Bundle, Digest::of(&[0; 10]));
+    let there = |n| store.files.get(files::Kind::Bundle, &Digest::of(&[n; 10])).unwrap().is_some();
+    files::remove(&store.files.evict(15));
+    assert_eq!([0, 1, 2, 3].map(there), [true, false, false, true]);
+    assert_eq!(store.files.bytes(), 20);
+    drop(pin);
+    store.files.expire(std::time::Duration::ZERO);
+    assert_eq!(([0, 3].map(there), store.files.bytes()), ([false, false], 0));
+    assert_eq!(std::fs::read_dir(directory.path().join("tmp")).unwrap().count(), 0);
 }
 
 proptest! {

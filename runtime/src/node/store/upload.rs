@@ -32,19 +32,50 @@ pub(crate) struct Upload {
     digest: Digest,
     file: tempfile::NamedTempFile,
     hasher: Hasher,
+    room: Room,
+}
+
+/// Room in the store for a file that has no name yet. Given back when dropped.
+pub(super) struct Room {
+    files: Arc<Files>,
     bytes: u64,
+}
+
+impl Room {
+    fn grow(&mut self, bytes: u64) -> Result<(), StoreError> {
+        self.files.take_room(bytes)?;
+        self.bytes = self.bytes.saturating_add(bytes);
+        Ok(())
+    }
+
+    /// The file has its name, and counts from here on for itself: gives its length.
+    pub(super) fn hand_over(&mut self) -> u64 {
+        std::mem::take(&mut self.bytes)
+    }
+
+    /// Length of the file.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.files.give_room(self.bytes);
+    }
 }
 
 impl Upload {
     pub(super) fn new(files: Arc<Files>, kind: Kind, digest: Digest, file: tempfile::NamedTempFile) -> Self {
-        Self { files, kind, digest, file, hasher: Hasher::default(), bytes: 0 }
+        let room = Room { files: Arc::clone(&files), bytes: 0 };
+        Self { files, kind, digest, file, hasher: Hasher::default(), room }
     }
 
-    /// Adds bytes.
+    /// Adds bytes, where the store has room for them.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.room.grow(bytes.len() as u64)?;
         self.file.write_all(bytes)?;
         self.hasher.update(bytes);
-        self.bytes = self.bytes.saturating_add(bytes.len() as u64);
         Ok(())
     }
 
@@ -66,6 +97,6 @@ impl Upload {
     /// Puts the file on the disk, under its digest. Blocks.
     pub(crate) fn keep(self) -> Result<(), UploadError> {
         self.check()?;
-        Ok(self.files.adopt(self.kind, self.digest, self.file, self.bytes)?)
+        Ok(self.files.adopt(self.kind, self.digest, self.file, self.room)?)
     }
 }

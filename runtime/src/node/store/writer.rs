@@ -15,6 +15,9 @@ use tokio::sync::oneshot;
 /// Most operations in one transaction: bounds the memory and the time of one commit.
 const BATCH: usize = 1024;
 
+/// Memory that an operation takes besides arguments, input and output.
+const OP_BYTES: u64 = 1024;
+
 /// How long to wait before results are tried again that the disk did not take.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -55,13 +58,30 @@ pub(crate) enum Op {
     },
 }
 
+impl Op {
+    /// Memory that it takes while it waits, roughly.
+    pub(super) fn bytes(&self) -> u64 {
+        let bytes = match self {
+            Self::Accept { record, input, .. } => record.arguments.iter().map(String::len).sum::<usize>() + input.len(),
+            Self::Finish { output, .. } => output.len(),
+            Self::Cancel { .. } | Self::Expire { .. } => 0,
+        };
+        bytes as u64 + OP_BYTES
+    }
+}
+
 /// What came of a change.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Applied {
     /// It is on the disk.
     Done,
-    /// A job of this name, or a result of this index, was there before; nothing was changed.
+    /// A job of this name was there before; nothing was changed.
     AlreadyThere,
+    /// Another result of this index was there before; nothing was changed.
+    EndedBefore {
+        /// Whether that one is a success.
+        succeeded: bool,
+    },
     /// There is no such job.
     Missing,
     /// These were removed, and perhaps more remain to be.
@@ -127,7 +147,7 @@ pub(super) fn run(base: &Base, gauges: &Gauges, tasks: &Receiver<Task>) {
         }
         match commit(base, gauges, &batch) {
             Ok(applied) => {
-                gauges.written(batch.len());
+                batch.iter().for_each(|change| gauges.written(&change.op));
                 batch.into_iter().zip(applied).for_each(|(change, applied)| (change.done)(Ok(applied)));
             }
             Err(error) => again = failed(base, gauges, batch, &error),
@@ -136,7 +156,23 @@ pub(super) fn run(base: &Base, gauges: &Gauges, tasks: &Receiver<Task>) {
             base.close();
             // Whoever closes it may have gone away.
             let _ = closed.send(());
-            return;
+            again.into_iter().for_each(|change| refuse(gauges, change, &StoreError::Closed));
+            return refuse_all(gauges, tasks);
+        }
+    }
+}
+
+fn refuse(gauges: &Gauges, change: Change, error: &StoreError) {
+    gauges.written(&change.op);
+    (change.done)(Err(error.clone()));
+}
+
+/// Whoever still holds the store hears that it is closed, on this thread as ever.
+fn refuse_all(gauges: &Gauges, tasks: &Receiver<Task>) {
+    for task in tasks {
+        match task {
+            Task::Change(change) => refuse(gauges, *change, &StoreError::Closed),
+            Task::Close(closed) => drop(closed.send(())),
         }
     }
 }
@@ -159,8 +195,7 @@ fn failed(base: &Base, gauges: &Gauges, batch: VecDeque<Change>, error: &StoreEr
     base.give_up();
     let (again, refused): (VecDeque<_>, VecDeque<_>) =
         batch.into_iter().partition(|change| matches!(change.op, Op::Finish { .. } | Op::Cancel { .. }));
-    gauges.written(refused.len());
-    refused.into_iter().for_each(|change| (change.done)(Err(error.clone())));
+    refused.into_iter().for_each(|change| refuse(gauges, change, error));
     again
 }
 

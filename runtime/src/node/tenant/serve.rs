@@ -5,7 +5,7 @@ use crate::{
     node::{engine::Engine, job::Run},
     worker::{Reports, Worker},
 };
-use denali_protocol::job::{Channel, Outcome};
+use denali_protocol::job::{Channel, Outcome, Usage};
 use denali_vmm::worker::message::Report;
 use std::{
     sync::{Arc, Weak, atomic::Ordering},
@@ -79,9 +79,13 @@ fn adopt(tenant: &Tenant, worker: Worker) {
     }
     for (start, bundle, input) in std::mem::take(&mut state.waiting) {
         let run = start.run;
+        let given = state.runs.get_mut(&run).map(|given| {
+            given.sent = Some(Instant::now());
+            Arc::clone(&given.run)
+        });
         // Fails only for a worker that is dead already: its reader will see.
         let _ = worker.start(start, bundle, input);
-        if state.runs.get(&run).is_some_and(|run| run.job.state().totals.cancelled) {
+        if given.is_some_and(|run| run.job.state().totals.cancelled) {
             let _ = worker.cancel(run);
         }
     }
@@ -89,16 +93,18 @@ fn adopt(tenant: &Tenant, worker: Worker) {
 }
 
 /// Reads reports until there are no more, and says why.
-async fn read(engine: &Weak<Engine>, tenant: &Tenant, mut reports: Reports) -> String {
+pub(super) async fn read(engine: &Weak<Engine>, tenant: &Tenant, mut reports: Reports) -> String {
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
+        // In turns: a worker that never stops talking must not keep its runs from being overdue.
         tokio::select! {
-            biased;
             report = reports.next() => match report {
                 Ok(report) => {
                     let Some(engine) = engine.upgrade() else { return "the node is stopping".to_owned() };
                     heed(&engine, tenant, report);
+                    // Thousands of reports may have been read at once: others have their turns, the clock among them.
+                    tokio::task::consume_budget().await;
                 }
                 Err(death) => return death.to_string(),
             },
@@ -106,8 +112,7 @@ async fn read(engine: &Weak<Engine>, tenant: &Tenant, mut reports: Reports) -> S
                 if tenant.retire(IDLE) {
                     return "it was idle".to_owned();
                 }
-                let now = Instant::now();
-                if let Some(run) = tenant.state().runs.values().find(|run| run.deadline < now) {
+                if let Some(run) = tenant.overdue() {
                     return format!("it did not end job {} in time", run.job.key.job);
                 }
             }
@@ -117,7 +122,7 @@ async fn read(engine: &Weak<Engine>, tenant: &Tenant, mut reports: Reports) -> S
 
 /// One report, which follows the rules.
 fn heed(engine: &Arc<Engine>, tenant: &Tenant, report: Report) {
-    let run = |id| tenant.state().runs.get(&id).cloned();
+    let run = |id| tenant.state().runs.get(&id).map(|given| Arc::clone(&given.run));
     match report {
         Report::Ready(_) => {}
         Report::Started { run: id, vm } => {
@@ -139,22 +144,30 @@ fn heed(engine: &Arc<Engine>, tenant: &Tenant, report: Report) {
             }
         }
         Report::Ended { run: id, outcome, usage } => {
-            let run = {
+            let given = {
                 let mut state = tenant.state();
                 state.last_used = Instant::now();
                 state.runs.remove(&id)
             };
-            if let Some(run) = run {
+            if let Some(given) = given {
+                let (run, usage) = (&given.run, possible(usage, given.elapsed()));
                 let cancelled = run.job.state().totals.cancelled;
                 // A worker that says so on its own does not speak for the client.
                 let outcome = match outcome {
                     Outcome::Cancelled if !cancelled => Outcome::Lost("its worker cancelled it".to_owned()),
                     outcome => outcome,
                 };
-                engine.ended(&run, outcome, usage);
+                engine.ended(run, outcome, usage);
             }
         }
     }
+}
+
+/// What a worker says that a run used, as far as the time that passed here allows: the receipt is this node's word.
+pub(super) fn possible(usage: Usage, elapsed: Duration) -> Usage {
+    let most_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+    let (cpu_us, wall_us) = (usage.cpu_us.min(most_us), usage.wall_us.min(most_us));
+    Usage { cpu_us, wall_us, start_us: usage.start_us.min(most_us), ..usage }
 }
 
 fn keep(tenant: &Tenant, run: &Arc<Run>, channel: Channel, bytes: &[u8]) {

@@ -107,7 +107,7 @@ async fn a_large_input_is_checked_kept_and_given() {
 
 #[tokio::test]
 async fn cancelling_ends_what_runs_and_what_waits() {
-    let grid = Grid::start("[node]\nslots = 2").await;
+    let grid = Grid::start("[node]\nslots = 2\n[unsigned]\nvms = 2").await;
     let client = grid.client(1).await;
     let (_, receive) = client.submit(&array("a", "hang", 9), b"").await.unwrap();
     while client.status("a").await.running < 2 {

@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn accepted_jobs_run_after_a_crash_and_results_stay() {
-    let grid = Grid::start("[node]\nslots = 1").await;
+    let grid = Grid::start("[node]\nslots = 1\n[unsigned]\nvms = 4").await;
     let client = grid.client(1).await;
     let done = client.run(&with_input(job("done", "echo"), b"kept"), b"kept").await;
     client.submit(&job("blocks", "hang"), b"").await.unwrap();
