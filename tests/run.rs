@@ -151,6 +151,20 @@ fn closed() -> Stdio {
 }
 
 #[test]
+fn named_output_files_are_listed_and_kept() {
+    let place = Place::new();
+    let run = place.denali(["run", "--report", "r.json", "--output-dir", "out"]).arg(place.image("nbody"));
+    run.args(["--", "1000"]).succeed();
+    let course = std::fs::read_to_string(place.path("out/energy.csv")).expect("the file was kept");
+    assert_eq!((course.lines().next(), course.lines().count()), (Some("step,energy"), 101));
+    let report = json(&place.path("r.json"));
+    let outputs = report["outputs"].as_array().expect("a list");
+    let listed = outputs.iter().find(|output| text(output, "channel") == "file").expect("it is listed");
+    assert_eq!(text(listed, "name"), "energy.csv");
+    assert_eq!(number(listed, "bytes"), course.len() as u64);
+}
+
+#[test]
 fn an_interrupted_run_is_cancelled() {
     let place = Place::new();
     let run = place.denali(["run", "--report", "r.json"]).arg(place.image("hostile/sleeper")).start();
