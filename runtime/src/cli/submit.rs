@@ -3,7 +3,7 @@
 use super::{
     connect::{self, Connected},
     dry_run,
-    failure::{Hint, fail},
+    failure::{self, Hint, fail},
     keep::KeepArgs,
     print,
     program::{Needs, Program},
@@ -145,7 +145,7 @@ async fn submit(args: &Args, submission: &Submission, connected: &Connected) -> 
     if args.waits() {
         let options = &connected.options;
         return match until(deadline, &mut interrupt, wait(args, submission, connected, (session, events))).await {
-            Ok(status) => status,
+            Ok(status) => reachable(status, job, options),
             Err(why) => fail(
                 format!("{why}; job {job} goes on"),
                 format!("wait again: denali logs {job} -f {options}; end it: denali cancel {job} {options}"),
@@ -159,6 +159,16 @@ async fn submit(args: &Args, submission: &Submission, connected: &Connected) -> 
         }
     }
     Ok(0)
+}
+
+/// Says where the job is that could not be waited for. Most people let denali choose its name, and have not seen it yet.
+fn reachable(status: anyhow::Result<u8>, job: &JobId, options: &str) -> anyhow::Result<u8> {
+    match status {
+        Err(error) if failure::status(&error) != failure::CLOSED_OUTPUT => {
+            Err(error).hint(format!("the node has the job; see: denali result {job} {options}"))
+        }
+        status => status,
+    }
 }
 
 /// How often a submission is sent again over a new connection. It runs once, whatever the node got of the first.
@@ -177,7 +187,7 @@ async fn send(submission: &Submission, connected: &Connected) -> anyhow::Result<
                     units::show_micros(units::micros(wait))
                 ));
             }
-            Err(error) => return refused(error),
+            Err(error) => return refused(error, &request.job),
         }
         tokio::time::sleep(wait).await;
         wait *= 3;
@@ -191,7 +201,7 @@ async fn send(submission: &Submission, connected: &Connected) -> anyhow::Result<
     Ok((session, new, events))
 }
 
-fn refused<T>(error: SessionError) -> anyhow::Result<T> {
+fn refused<T>(error: SessionError, job: &JobId) -> anyhow::Result<T> {
     let hint = match &error {
         SessionError::Refused(refusal) => match refusal.kind {
             RefusalKind::Denied => {
@@ -201,6 +211,8 @@ fn refused<T>(error: SessionError) -> anyhow::Result<T> {
             RefusalKind::Busy => "try again later with the same --id, or try another node",
             _ => return Err(error.into()),
         },
+        // It may be busy with other uploads of the same client.
+        SessionError::Silent => return Err(error).hint(format!("try again later with --id {job}: it runs once")),
         _ => return Err(error.into()),
     };
     Err(error).hint(hint)
@@ -257,4 +269,41 @@ fn read_input(path: &Path) -> anyhow::Result<Vec<u8>> {
         return fail(message, "split it over the jobs of several submissions");
     }
     Ok(input)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{client::target::Target, transport::server_endpoint};
+    use clap::Parser;
+    use denali_protocol::identity::KeyPair;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[tokio::test]
+    async fn the_time_to_wait_covers_sending() {
+        let key = KeyPair::from_seed(&[1; 32]);
+        let endpoint = server_endpoint("127.0.0.1:0".parse().unwrap(), &key).unwrap();
+        let socket = endpoint.local_addr().unwrap();
+        // Reads nothing, and answers nothing.
+        tokio::spawn(async move {
+            let _connection = endpoint.accept().await.unwrap().await.unwrap();
+            std::future::pending::<()>().await;
+        });
+        let target = Target { node: key.public(), socket, address: socket.to_string(), remembered: None };
+        let session = Session::open(&target, &key).await.unwrap();
+        let connected = Connected { target, key, session, options: String::new() };
+
+        let program = Program::from_content(super::super::samples::named("hello").unwrap(), Vec::new()).unwrap();
+        let job = Some("j".parse().unwrap());
+        let submission = Submission::new(program, job, Vec::new(), Indices::SINGLE, vec![0; 4 << 20], false).unwrap();
+        let line = ["submit", "x", "--node", "127.0.0.1:1", "--timeout", "50ms"];
+        let error = submit(&Line::parse_from(line).args, &submission, &connected).await.unwrap_err();
+        let text = failure::text(&error).unwrap();
+        assert!(text.contains("the time to wait is over") && text.contains("--id j"), "{text}");
+    }
 }

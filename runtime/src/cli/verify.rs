@@ -42,6 +42,10 @@ pub(crate) struct Args {
 enum Doubt {
     #[error("longer than any receipt")]
     TooLong,
+    #[error("JSON, not a receipt: give the value of its key \"receipt\" alone, as `jq -r .receipt` prints it")]
+    Json,
+    #[error("a bundle, not a receipt: see `denali inspect`")]
+    Bundle,
     #[error("neither a binary receipt nor one in canonical base64 ({0})")]
     Base64(data_encoding::DecodeError),
     #[error(transparent)]
@@ -103,6 +107,12 @@ fn check(file: &[u8], expected: Option<PublicKey>) -> Result<Statement, Doubt> {
 /// Binary receipts start with their magic, which is no base64 of one. Base64 is read strictly, so that every bit of the
 /// file counts: a final newline is the one freedom.
 fn decode(file: &[u8]) -> Result<Receipt, Doubt> {
+    if file.trim_ascii_start().starts_with(b"{") {
+        return Err(Doubt::Json);
+    }
+    if file.starts_with(b"DENALIB") {
+        return Err(Doubt::Bundle);
+    }
     if file.len() > FILE_BYTES {
         return Err(Doubt::TooLong);
     }
@@ -198,6 +208,13 @@ mod tests {
         let other = KeyPair::from_seed(&[9; 32]).public();
         assert!(matches!(check(&binary, Some(other)), Err(Doubt::OtherNode { .. })));
         assert!(check(format!("{text}\n\n").as_bytes(), None).is_err());
+    }
+
+    #[test]
+    fn what_is_mistaken_for_a_receipt_is_named() {
+        let line = format!("{{\"job\":\"j\",\"stdout\":\"{}\"}}\n", "x".repeat(FILE_BYTES));
+        assert!(matches!(check(line.as_bytes(), None), Err(Doubt::Json)));
+        assert!(matches!(check(b"DENALIB1...", None), Err(Doubt::Bundle)));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The node's core at work: takes jobs, starts what may start, writes down what ended. Everything that the queue
-//! decides is carried out here; nothing here waits for a disk or a worker.
+//! decides is carried out here. Nothing here waits for a commit, for an `fsync` or for a worker while it holds a lock.
+//! What does touch the disk on a thread of the runtime is short: opening a bundle or an input (`start`), reading one
+//! job's record (`restart`, at times under the state's lock), renaming what is to be removed (`submit`).
 
 mod finish;
 mod restart;

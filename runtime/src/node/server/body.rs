@@ -63,3 +63,15 @@ impl<'a> Body<'a> {
 fn time_for(bytes: u64) -> Duration {
     STALL + Duration::from_secs(bytes / LEAST_RATE)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_has_a_deadline_that_grows_with_its_length() {
+        assert_eq!(time_for(100), STALL);
+        assert_eq!(time_for(limits::FRAME_BYTES as u64), STALL + Duration::from_secs(16));
+        assert!(time_for(limits::BUNDLE_BYTES) < Duration::from_secs(10 * 3600));
+    }
+}

@@ -62,8 +62,10 @@ async fn a_worker_that_never_stops_talking_does_not_outlast_a_run_s_deadline() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     let weak = Arc::downgrade(&engine);
     let read = serve::read(&weak, &tenant, reports);
-    let why = tokio::time::timeout(Duration::from_secs(20), read).await.unwrap();
+    let since = Instant::now();
+    let why = read.await;
     assert!(why.contains("did not end job j in time"), "{why}");
+    assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
     worker.kill();
 }
 

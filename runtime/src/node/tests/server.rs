@@ -67,13 +67,15 @@ async fn a_follower_that_wants_no_more_frees_its_stream() {
     let grid = Grid::start("").await;
     let client = grid.client(1).await;
     client.submit(&Submit { attach: false, ..job("j", "hang") }, b"").await.unwrap();
-    for _ in 0..200 {
-        let (mut send, mut receive) = tokio::time::timeout(SOON, client.0.open_bi()).await.unwrap().unwrap();
-        write_frame(&mut send, &Request::Follow("j".parse().unwrap())).await.unwrap();
-        assert!(matches!(read_frame(&mut receive).await.unwrap(), Response::Event(Event::Started { .. })));
-        receive.stop(0_u32.into()).unwrap();
-        send.finish().unwrap();
-    }
+    let follow_often = async {
+        for _ in 0..200 {
+            let (mut send, mut receive) = client.ask(&Request::Follow("j".parse().unwrap())).await;
+            assert!(matches!(read_frame(&mut receive).await.unwrap(), Response::Event(Event::Started { .. })));
+            receive.stop(0_u32.into()).unwrap();
+            send.finish().unwrap();
+        }
+    };
+    tokio::time::timeout(SOON, follow_often).await.unwrap();
 }
 
 #[tokio::test]

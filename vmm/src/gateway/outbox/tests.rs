@@ -125,3 +125,14 @@ proptest! {
         prop_assert_eq!(got, expected);
     }
 }
+
+#[test]
+fn no_file_is_also_a_directory() {
+    for (first, second) in [("a", "a/b"), ("a/b/c", "a/b"), ("a/b", "a/b/c/d")] {
+        let (mut outbox, kept) = outbox(100);
+        outbox.file("a-b", b"").unwrap();
+        outbox.file(first, b"").unwrap();
+        assert!(matches!(outbox.file(second, b"x"), Err(GatewayError::FileAndDirectory)));
+        assert_eq!(kept.pieces().len(), 2);
+    }
+}
