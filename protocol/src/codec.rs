@@ -98,6 +98,12 @@ fn explain(error: error::DecodeError) -> DecodeError {
             DecodeError::Malformed(format!("a length in it claims more than {MAX_BYTES} bytes"))
         }
         error::DecodeError::OtherString(why) => DecodeError::Malformed(why),
+        // In words: bincode's own texts are its enums as Rust writes them.
+        error::DecodeError::Utf8 { inner } => DecodeError::Malformed(format!("a text in it is no UTF-8 ({inner})")),
+        error::DecodeError::UnexpectedVariant { found, .. } => {
+            DecodeError::Malformed(format!("a choice in it has the number {found}, which none has"))
+        }
+        error::DecodeError::InvalidBooleanValue(byte) => DecodeError::Malformed(format!("a flag in it is {byte}")),
         other => DecodeError::Malformed(other.to_string()),
     }
 }

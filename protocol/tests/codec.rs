@@ -88,3 +88,11 @@ fn a_flag_is_zero_or_one() {
     assert!(matches!(codec::decode::<bool>(&[2], 1), Err(DecodeError::Malformed(_))));
     assert!(matches!(codec::decode::<Option<u8>>(&[2, 0], 2), Err(DecodeError::Malformed(_))));
 }
+
+#[test]
+fn what_is_wrong_is_said_in_words() {
+    let said = |bytes: &[u8]| codec::decode::<String>(bytes, 64).unwrap_err().to_string();
+    assert!(said(&[1, 0, 0, 0, 0, 0, 0, 0, 0xff]).starts_with("malformed: a text in it is no UTF-8"));
+    let flag = codec::decode::<bool>(&[7], 64).unwrap_err().to_string();
+    assert_eq!(flag, "malformed: a flag in it is 7");
+}
