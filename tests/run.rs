@@ -30,6 +30,7 @@ fn primes_are_counted_with_one_exit() {
     }
     assert_eq!((text(&report, "name"), text(&report, "vm").len()), ("primes", 16));
     assert!(report.get("fault").is_none(), "{report}");
+    assert_eq!(report.get("receipt"), Some(&Value::Null), "no node signs for a run without one");
 }
 
 /// Five megabytes of words of all lengths, with all the white space of ASCII between them.

@@ -81,6 +81,8 @@ struct ReportFile<'a> {
     facts: Facts,
     output: String,
     outputs: Vec<OutputLine>,
+    /// Always null: no node ran the job, so none signs for it.
+    receipt: Option<String>,
 }
 
 pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
@@ -99,6 +101,7 @@ pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
             facts: Facts::new(&ended.outcome, &ended.usage, ended.vm),
             output: ended.outputs.digest().to_string(),
             outputs: outputs::lines(&ended.outputs),
+            receipt: None,
         };
         write::replace(path, format!("{}\n", serde_json::to_string_pretty(&report)?).as_bytes())?;
     }
