@@ -51,6 +51,9 @@ pub unsafe fn enter<T: Exit>(heap: &Heap, main: fn(&mut Job) -> T) -> ! {
     }
     // SAFETY: nothing ran before, so no one uses the heap's memory, and it is claimed this once.
     unsafe { heap.claim() };
+    if vreg::read().checkpoint_wanted != 0 {
+        instruction::checkpoint();
+    }
     let status = main(&mut Job::receive()).status();
     exit(status)
 }

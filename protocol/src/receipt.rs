@@ -20,8 +20,11 @@ const SIGNATURE_BYTES: usize = 64;
 /// How the VM of a job was made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum StartPath {
-    /// A virtual machine made for this job alone, and destroyed after it.
+    /// A virtual machine in which no job ran before.
     New,
+    /// A virtual machine in which earlier jobs of the same client and bundle ran, with all of its memory and registers
+    /// put back to their start.
+    Reimaged,
 }
 
 /// What a node states.

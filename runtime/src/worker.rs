@@ -127,7 +127,7 @@ impl Worker {
     /// When the worker is gone.
     pub(crate) fn start(&self, start: Start, bundle: OwnedFd, input: OwnedFd) -> Result<(), GoneError> {
         // Known before the command is out: the first report may be quicker than this thread.
-        self.0.runs().begin(start.run, start.limits);
+        self.0.runs().begin(&start);
         self.0.link.send(&Command::Start(start), vec![bundle, input]).map_err(|_| self.0.gone())
     }
 

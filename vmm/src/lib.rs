@@ -8,6 +8,7 @@
 //! | [`nic`] | the VMM's end of the NIC rings |
 //! | [`gateway`] | the one thing a VM can reach: the job channel |
 //! | `vm` | one VM from its first instruction to its end |
+//! | `schedule` | which VM runs next |
 //! | [`measure`] | VMs in the calling process, for benches |
 //! | [`worker`] | the process that holds the VMs of one tenant |
 
@@ -16,5 +17,6 @@ pub mod kvm;
 pub mod machine;
 pub mod measure;
 pub mod nic;
+mod schedule;
 mod vm;
 pub mod worker;

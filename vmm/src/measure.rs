@@ -1,15 +1,18 @@
-//! VMs run one after another in the calling process, for measuring: no worker, no attendant, and so no limits. For
-//! programs that one trusts, such as the samples.
+//! VMs run one after another on the thread that prepared the program, for measuring: no worker, no scheduler, no limits.
+//! For programs that one trusts, such as the samples.
 
 use crate::{
-    gateway::Sink,
-    kvm::{Host, HostError},
+    gateway::{Feed, Sink},
+    kvm::{self, Alarm, Host, HostError},
     machine::image::{Image, ImageError},
-    vm::{Assignment, BuildError, Vm},
+    schedule::SLICE,
+    vm::{Assignment, Given, Hardware, HardwareError, Stop, Template, Vm},
+    worker::make_fresh,
 };
 use denali_protocol::{
     bundle::{Content, ContentError},
     job::{Channel, Limits, Outcome, Usage, VmId},
+    receipt::StartPath,
 };
 use std::{
     io,
@@ -21,15 +24,20 @@ use std::{
 #[derive(Debug)]
 pub struct Program {
     host: Host,
-    image: Image,
+    template: Arc<Template>,
     limits: Limits,
+    alarm: Alarm,
 }
+
+/// Virtual hardware, made before it is needed.
+#[derive(Debug)]
+pub struct Machine(Hardware);
 
 /// What one run showed.
 #[derive(Debug)]
 pub struct Run {
-    /// From nothing to the VM's destruction, its output taken.
-    pub total: Duration,
+    /// From the job to its output.
+    pub took: Duration,
     /// How it ended.
     pub outcome: Outcome,
     /// What it used.
@@ -53,13 +61,19 @@ pub enum MeasureError {
     /// No VM could be built.
     #[error("{0}")]
     Build(String),
+    /// It waits for something that never comes.
+    #[error("the program waits without end")]
+    Waits,
+    /// It made no CHECKPOINT.
+    #[error("the program makes no CHECKPOINT")]
+    NoCheckpoint,
     /// The host failed.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-impl From<BuildError> for MeasureError {
-    fn from(error: BuildError) -> Self {
+impl From<HardwareError> for MeasureError {
+    fn from(error: HardwareError) -> Self {
         Self::Build(error.to_string())
     }
 }
@@ -93,28 +107,92 @@ impl Program {
             wall_time_us: u64::MAX,
             output_bytes: 1 << 20,
         };
-        Ok(Self { host, image, limits })
+        kvm::install_signal_handlers()?;
+        Ok(Self { host, template: Arc::new(Template::cold(image)?), limits, alarm: Alarm::new()? })
     }
 
-    /// Runs it in a fresh VM: built, run, its output taken, destroyed.
+    /// From now on VMs start from a copy taken at the program's first CHECKPOINT.
+    ///
+    /// # Errors
+    /// [`MeasureError`] when it makes none, or the host can't make the copy.
+    pub fn warm(&mut self) -> Result<(), MeasureError> {
+        let hardware = Hardware::new(&self.host, &self.template)?;
+        let (job, _) = self.job(&[], &[]);
+        let mut frame = Vec::new();
+        let (path, begun) = (StartPath::New, Instant::now());
+        let mut vm = Vm::start(&self.host, hardware, job, path, Given::NothingYet, begun, &mut frame)?;
+        kvm::forget_interruption();
+        let Stop::Checkpoint = vm.run(&self.alarm, SLICE, &mut frame) else { return Err(MeasureError::NoCheckpoint) };
+        self.template = Arc::new(vm.capture(&self.host)?);
+        Ok(())
+    }
+
+    /// Makes virtual hardware as a worker does before a job needs it.
+    ///
+    /// # Errors
+    /// [`MeasureError`] when the host can't.
+    pub fn make(&self) -> Result<Machine, MeasureError> {
+        Ok(Machine(make_fresh(&self.host, &self.template, Some(&self.alarm))?))
+    }
+
+    /// Puts hardware back to the program's start, whatever ran in it.
+    ///
+    /// # Errors
+    /// [`MeasureError`] when the host can't.
+    pub fn reset(&self, machine: &mut Machine) -> Result<(), MeasureError> {
+        Ok(machine.0.reset(&self.host.pagemap)?)
+    }
+
+    /// Runs it in a VM of its own: built, run, its output taken.
     ///
     /// # Errors
     /// [`MeasureError`] when the host can't build the VM.
-    pub fn run(&self, arguments: &[String]) -> Result<Run, MeasureError> {
-        let collected = Collected::default();
+    pub fn run(&self, arguments: &[String], input: &[u8]) -> Result<(Run, Machine), MeasureError> {
         let begun = Instant::now();
-        let assignment = Assignment {
-            vm: VmId(0),
-            arguments,
-            limits: self.limits,
-            input: std::fs::File::open("/dev/null")?,
-            sink: Box::new(collected.clone()),
+        self.run_since(begun, Hardware::new(&self.host, &self.template)?, arguments, input)
+    }
+
+    /// Runs it in hardware that is as its start, and gives that back.
+    ///
+    /// # Errors
+    /// [`MeasureError`] when the host can't start the VM.
+    pub fn run_in(&self, machine: Machine, arguments: &[String], input: &[u8]) -> Result<(Run, Machine), MeasureError> {
+        self.run_since(Instant::now(), machine.0, arguments, input)
+    }
+
+    fn run_since(
+        &self,
+        begun: Instant,
+        hardware: Hardware,
+        arguments: &[String],
+        input: &[u8],
+    ) -> Result<(Run, Machine), MeasureError> {
+        let (job, collected) = self.job(arguments, input);
+        let mut frame = Vec::new();
+        let mut vm = Vm::start(&self.host, hardware, job, StartPath::New, Given::Job, begun, &mut frame)?;
+        let outcome = loop {
+            kvm::forget_interruption();
+            match vm.run(&self.alarm, SLICE, &mut frame) {
+                Stop::Ended(outcome) => break outcome,
+                Stop::Idle(until) => {
+                    let until = until.ok_or(MeasureError::Waits)?;
+                    std::thread::sleep(until.saturating_duration_since(Instant::now()));
+                }
+                Stop::Slice | Stop::Checkpoint | Stop::NoCheckpoint => {}
+            }
         };
-        let mut vm = Vm::build(&self.host, &self.image, assignment)?;
-        let (outcome, usage) = vm.run();
-        drop(vm);
-        let total = begun.elapsed();
+        let (outcome, usage) = vm.finish(&self.host, outcome, &mut frame);
         let output = std::mem::take(&mut *collected.0.lock().unwrap_or_else(PoisonError::into_inner));
-        Ok(Run { total, outcome, usage, output })
+        let run = Run { took: begun.elapsed(), outcome, usage, output };
+        Ok((run, Machine(vm.into_hardware())))
+    }
+
+    fn job(&self, arguments: &[String], input: &[u8]) -> (Assignment, Collected) {
+        let collected = Collected::default();
+        let mut feed = Feed::messages();
+        feed.push(input.to_vec(), true);
+        let sink = Box::new(collected.clone());
+        let job = Assignment { vm: VmId(0), arguments: arguments.to_vec(), limits: self.limits, input: feed, sink };
+        (job, collected)
     }
 }

@@ -86,7 +86,7 @@ fn program(name: &str) -> anyhow::Result<Program> {
 }
 
 fn run(program: &Program, argument: &str) -> anyhow::Result<Run> {
-    let run = program.run(&[argument.to_owned()])?;
+    let (run, _) = program.run(&[argument.to_owned()], &[])?;
     ensure!(run.outcome == Outcome::Exited(0), "the sample {}", run.outcome);
     Ok(run)
 }

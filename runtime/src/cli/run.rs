@@ -18,7 +18,7 @@ use denali_protocol::{
     job::{Channel, Limits, Outcome, OutputDigests, Usage, VmId},
     wire::message::check_arguments,
 };
-use denali_vmm::worker::message::{Report, RunId, Start};
+use denali_vmm::worker::message::{InputKind, Report, RunId, Start};
 use rustix::fs::{MemfdFlags, SealFlags};
 use serde::Serialize;
 use std::{
@@ -140,7 +140,14 @@ fn limits(program: &Program, args: &Args) -> anyhow::Result<Limits> {
 async fn run(args: &Args, program: &Program, limits: Limits) -> anyhow::Result<Ended> {
     let mut interrupt = Interrupt::catch()?;
     let (worker, reports) = spawn().await?;
-    let start = Start { run: RUN, bundle: program.digest, arguments: args.arguments.clone(), limits };
+    let start = Start {
+        run: RUN,
+        bundle: program.digest,
+        arguments: args.arguments.clone(),
+        limits,
+        input: InputKind::Descriptor,
+        reimage: false,
+    };
     let input = io::stdin().as_fd().try_clone_to_owned().context("cannot pass on standard input")?;
     let bundle = sealed(&program.content).context("cannot put the bundle into memory")?;
     worker.start(start, bundle, input)?;

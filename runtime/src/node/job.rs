@@ -5,7 +5,7 @@ use super::{
     spool::Spool,
     store::{JobKey, JobRecord, StoreError, Totals},
 };
-use denali_protocol::{job::VmId, wire::message::JobStatus};
+use denali_protocol::{job::VmId, receipt::StartPath, wire::message::JobStatus};
 use denali_vmm::worker::message::RunId;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -133,7 +133,7 @@ pub(crate) struct Run {
     /// The job.
     pub(crate) job: Arc<LiveJob>,
     /// Its VM, once started.
-    pub(crate) vm: OnceLock<VmId>,
+    pub(crate) vm: OnceLock<(VmId, StartPath)>,
     /// How far the program says it is; above 1000 as long as it has said nothing.
     pub(crate) permille: AtomicU16,
     /// When the node gives up on a worker that does not end it.

@@ -67,6 +67,8 @@ pub(crate) struct NodeShare {
     /// Worker processes at once; at least one a slot.
     #[serde(deserialize_with = "value::slots")]
     pub(crate) workers: u32,
+    /// Whether a job may run in a VM in which an earlier job of the same client and bundle ran, put back to its start.
+    pub(crate) reimage: bool,
     /// Jobs that wait or run, for all clients together.
     #[serde(deserialize_with = "value::jobs")]
     pub(crate) queue_jobs: u32,
@@ -84,6 +86,7 @@ impl Default for NodeShare {
         Self {
             slots,
             workers: slots.saturating_add(4),
+            reimage: true,
             queue_jobs: 1_000_000,
             store: 20 << 30,
             results_expire: Duration::from_secs(7 * 24 * 3600),

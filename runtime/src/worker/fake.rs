@@ -4,6 +4,7 @@
 
 use super::{Reports, SpawnError, Worker};
 use denali_protocol::{
+    receipt::StartPath,
     job::{Channel, Outcome, Usage, VmId},
     wire::frame,
 };
@@ -110,7 +111,7 @@ impl Fake {
     fn run(&mut self, start: &Start, mut input: File) -> Option<()> {
         static VM: AtomicU64 = AtomicU64::new(1);
         let run = start.run;
-        let started = Report::Started { run, vm: VmId(VM.fetch_add(1, Ordering::Relaxed)) };
+        let started = Report::Started { run, vm: VmId(VM.fetch_add(1, Ordering::Relaxed)), path: StartPath::New };
         let word = start.arguments.first().map_or("", String::as_str);
         let number = start.arguments.get(1).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
         let early = match word {

@@ -5,8 +5,9 @@ use denali_protocol::{
     bundle::path,
     job::{Channel, Clock, FaultCause, Limits, Outcome, VmId},
     limits,
+    receipt::StartPath,
 };
-use denali_vmm::worker::message::{Report, RunId};
+use denali_vmm::worker::message::{Report, RunId, Start};
 use std::collections::{BTreeSet, HashMap};
 
 /// VMs of a worker are named upwards; of two that are started at once either may be reported first. No name comes
@@ -60,6 +61,9 @@ pub(crate) enum Violation {
     /// More output files than a run may have.
     #[error("more than {} output files", limits::FILES)]
     Files,
+    /// It ran in a used VM, and was to have a new one.
+    #[error("run {} was given a VM that was used before", .0.0)]
+    Reimaged(RunId),
     /// An end at a limit that the run does not have.
     #[error("run {} ended at a limit that it does not have", .0.0)]
     OtherLimit(RunId),
@@ -74,6 +78,7 @@ pub(crate) enum Violation {
 #[derive(Debug)]
 struct Run {
     started: bool,
+    reimage: bool,
     limits: Limits,
     left_bytes: u64,
     files: BTreeSet<String>,
@@ -113,9 +118,10 @@ pub(super) struct Runs {
 
 impl Runs {
     /// A run is about to be started.
-    pub(super) fn begin(&mut self, run: RunId, limits: Limits) {
+    pub(super) fn begin(&mut self, start: &Start) {
+        let Start { limits, reimage, .. } = *start;
         let left_bytes = limits.output_bytes;
-        self.runs.insert(run, Run { started: false, limits, left_bytes, files: BTreeSet::new() });
+        self.runs.insert(start.run, Run { started: false, reimage, limits, left_bytes, files: BTreeSet::new() });
     }
 
     /// Checks one report; texts in it come back clipped and printable.
@@ -126,13 +132,16 @@ impl Runs {
                 self.ready = true;
                 Ok(Report::Ready(result.map_err(|text| clip(&text))))
             }
-            Report::Started { run, vm } => {
+            Report::Started { run, vm, path } => {
                 let state = self.run(run)?;
+                if path == StartPath::Reimaged && !state.reimage {
+                    return Err(Violation::Reimaged(run));
+                }
                 if std::mem::replace(&mut state.started, true) {
                     return Err(Violation::StartedTwice(run));
                 }
                 self.vms.admit(vm)?;
-                Ok(Report::Started { run, vm })
+                Ok(Report::Started { run, vm, path })
             }
             Report::Output { run, channel, bytes } => {
                 self.output(run, &channel, bytes.len())?;

@@ -2,6 +2,7 @@
 
 use super::{fake, *};
 use denali_protocol::{
+    receipt::StartPath,
     digest::Digest,
     job::{Channel, Clock, Limits, Outcome, VmId},
     wire::frame,
@@ -13,7 +14,7 @@ const LIMITS: Limits =
 
 fn start(run: u64, words: &str) -> Start {
     let arguments = words.split(' ').map(str::to_owned).collect();
-    Start { run: RunId(run), bundle: Digest([0; 32]), arguments, limits: LIMITS }
+    Start { run: RunId(run), bundle: Digest([0; 32]), arguments, limits: LIMITS, input: InputKind::Descriptor, reimage: true }
 }
 
 fn nothing() -> OwnedFd {
@@ -82,7 +83,7 @@ async fn each_broken_rule_is_found() {
 async fn a_worker_must_be_ready_first() {
     for (report, lacks) in [
         (Report::Ready(Err("no /dev/kvm".to_owned())), "no /dev/kvm"),
-        (Report::Started { run: RunId(1), vm: VmId(1) }, "ready"),
+        (Report::Started { run: RunId(1), vm: VmId(1), path: StartPath::New }, "ready"),
     ] {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(&frame::encode(&report).unwrap()).unwrap();
@@ -126,7 +127,7 @@ fn no_vm_has_the_name_of_another() {
     let mut started = |vm: u64| {
         run += 1;
         runs.begin(RunId(run), LIMITS);
-        runs.admit(Report::Started { run: RunId(run), vm: VmId(vm) }).is_ok()
+        runs.admit(Report::Started { run: RunId(run), vm: VmId(vm), path: StartPath::New }).is_ok()
     };
     // Upwards from anywhere, not quite in order.
     assert!([u64::MAX - 1, 1, 0, u64::MAX, 2, 5, 3].map(&mut started).iter().all(|ok| *ok));
@@ -144,7 +145,7 @@ fn a_run_ends_at_its_own_limits() {
     let mut end = |outcome: Outcome| {
         vm += 1;
         runs.begin(RunId(1), LIMITS);
-        runs.admit(Report::Started { run: RunId(1), vm: VmId(vm) }).unwrap();
+        runs.admit(Report::Started { run: RunId(1), vm: VmId(vm), path: StartPath::New }).unwrap();
         runs.admit(Report::Ended { run: RunId(1), outcome, usage: Default::default() }).is_ok()
     };
     let time = |clock, limit_us| Outcome::TimeLimit { clock, limit_us };

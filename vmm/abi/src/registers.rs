@@ -71,6 +71,11 @@ pub struct VirtualRegisters {
     pub gateway_ip: [u8; 4],
     /// Fresh random bytes for this VM and generation.
     pub random_seed: [u8; 32],
+    /// 1 while the VMM would take a copy at a CHECKPOINT; otherwise a guest may save itself the exit. Changes only at a
+    /// CHECKPOINT.
+    pub checkpoint_wanted: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// Bits of [`VirtualRegisters::pending`]. Events are batched and late: a bit says that something happened, not when nor
@@ -96,7 +101,7 @@ pub struct Control {
 
 const _: () = {
     use core::mem::offset_of;
-    assert!(size_of::<VirtualRegisters>() == 232 && size_of::<VirtualRegisters>() as u64 <= PAGE_BYTES);
+    assert!(size_of::<VirtualRegisters>() == 240 && size_of::<VirtualRegisters>() as u64 <= PAGE_BYTES);
     assert!(size_of::<Control>() == 16);
     assert!(offset_of!(VirtualRegisters, vm_id) == 16);
     assert!(offset_of!(VirtualRegisters, heap_start) == 40);
@@ -110,6 +115,7 @@ const _: () = {
     assert!(offset_of!(VirtualRegisters, mac) == 176);
     assert!(offset_of!(VirtualRegisters, ip) == 192);
     assert!(offset_of!(VirtualRegisters, random_seed) == 200);
+    assert!(offset_of!(VirtualRegisters, checkpoint_wanted) == 232);
     assert!(offset_of!(Control, transmit_head) == 0);
     assert!(offset_of!(Control, receive_tail) == 8);
 };

@@ -1,4 +1,4 @@
-//! A job's input: a file or a pipe, read only as fast as the guest takes it, and never waited for.
+//! A job's input: a file, a pipe or messages, given only as fast as the guest takes it, and never waited for.
 
 use super::datagram::Link;
 use denali_abi::job::{HEADER_BYTES, INPUT, INPUT_END, UDP_HEADERS_BYTES};
@@ -7,8 +7,10 @@ use rustix::{
     fs::FileType,
 };
 use std::{
+    collections::VecDeque,
     fs::File,
     io::{self, Read},
+    os::fd::{AsFd, BorrowedFd},
 };
 
 /// Room for a message below which reading waits: small pieces cost as much as large ones.
@@ -16,61 +18,124 @@ pub(super) const MESSAGE_BYTES_MIN: usize = HEADER_BYTES + 4096;
 
 /// The input.
 #[derive(Debug)]
-pub(super) struct Feed {
-    source: Option<File>,
-    /// A regular file never keeps a reader waiting.
-    regular: bool,
-    waiting: bool,
-}
-
-/// Bytes from the current position to the end of a regular file; `None` for anything else, which may keep a reader
-/// waiting.
-pub(crate) fn bytes_left(input: &File) -> io::Result<Option<u64>> {
-    let stat = rustix::fs::fstat(input)?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Ok(None);
-    }
-    Ok(Some((stat.st_size as u64).saturating_sub(rustix::fs::tell(input)?)))
+pub(crate) enum Feed {
+    /// A file, a pipe or a terminal.
+    Descriptor {
+        /// Where it is read.
+        source: File,
+        /// Bytes left of a regular file, which never keeps a reader waiting.
+        left: Option<u64>,
+        /// Whether the last look found nothing to read yet.
+        waiting: bool,
+    },
+    /// Pieces that come by and by.
+    Messages {
+        /// Those that the guest has not got.
+        pieces: VecDeque<Vec<u8>>,
+        /// Whether no more will come.
+        ended: bool,
+    },
+    /// The guest was told that the input has ended.
+    Ended,
 }
 
 impl Feed {
-    pub(super) fn new(source: File) -> io::Result<Self> {
-        let regular = bytes_left(&source)?.is_some();
-        Ok(Self { source: Some(source), regular, waiting: false })
+    /// Input from a descriptor, from its current position on.
+    pub(crate) fn of(source: File) -> io::Result<Self> {
+        let stat = rustix::fs::fstat(&source)?;
+        let left = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Some((stat.st_size as u64).saturating_sub(rustix::fs::tell(&source)?)),
+            _ => None,
+        };
+        Ok(Self::Descriptor { source, left, waiting: false })
     }
 
-    /// Whether the last [`Feed::next`] found nothing to read yet.
-    pub(super) fn waits(&self) -> bool {
-        self.waiting
+    /// Input that [`Feed::push`] brings.
+    pub(crate) fn messages() -> Self {
+        Self::Messages { pieces: VecDeque::new(), ended: false }
+    }
+
+    /// Bytes known to come.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Self::Descriptor { left, .. } => left.unwrap_or(0),
+            Self::Messages { .. } | Self::Ended => 0,
+        }
+    }
+
+    /// The descriptor that must become readable before there is more.
+    pub(super) fn awaited(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Descriptor { source, waiting: true, .. } => Some(source.as_fd()),
+            _ => None,
+        }
+    }
+
+    /// More input, for a feed of messages.
+    pub(crate) fn push(&mut self, bytes: Vec<u8>, end: bool) {
+        if let Self::Messages { pieces, ended } = self {
+            if !bytes.is_empty() {
+                pieces.push_back(bytes);
+            }
+            *ended |= end;
+        }
     }
 
     /// Makes the next frame of input, at most `room` bytes long. `false` when there is none now or none any more.
     pub(super) fn next(&mut self, link: &Link, frame: &mut Vec<u8>, room: usize) -> io::Result<bool> {
-        let Some(source) = &mut self.source else { return Ok(false) };
-        self.waiting = !self.regular && !readable(source)?;
-        if self.waiting {
-            return Ok(false);
-        }
         let start = UDP_HEADERS_BYTES + HEADER_BYTES;
-        link.start_message(frame, INPUT);
-        frame.resize(room, 0);
-        let read = loop {
-            match source.read(&mut frame[start..]) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // A terminal in the background, for one: it has no input to give.
-                Err(error) if error.raw_os_error() == Some(libc::EIO) => break 0,
-                result => break result?,
+        let bytes = match self {
+            Self::Ended => return Ok(false),
+            Self::Descriptor { source, left, waiting } => {
+                *waiting = left.is_none() && !readable(source)?;
+                if *waiting {
+                    return Ok(false);
+                }
+                link.start_message(frame, INPUT);
+                frame.resize(room, 0);
+                read(source, &mut frame[start..])?
+            }
+            Self::Messages { pieces, ended } => {
+                let Some(mut piece) = pieces.pop_front() else {
+                    if *ended {
+                        return Ok(self.end(link, frame));
+                    }
+                    return Ok(false);
+                };
+                link.start_message(frame, INPUT);
+                let most = piece.len().min(room - start);
+                let rest = piece.split_off(most);
+                if !rest.is_empty() {
+                    pieces.push_front(rest);
+                }
+                frame.extend_from_slice(&piece);
+                most
             }
         };
-        if read == 0 {
-            self.source = None;
-            self.waiting = false;
-            link.start_message(frame, INPUT_END);
-        } else {
-            frame.truncate(start + read);
+        if bytes == 0 {
+            return Ok(self.end(link, frame));
         }
+        frame.truncate(start + bytes);
         link.finish(frame);
         Ok(true)
+    }
+
+    fn end(&mut self, link: &Link, frame: &mut Vec<u8>) -> bool {
+        *self = Self::Ended;
+        link.start_message(frame, INPUT_END);
+        link.finish(frame);
+        true
+    }
+}
+
+fn read(source: &mut File, out: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match source.read(out) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // A terminal in the background, for one: it has no input to give.
+            Err(error) if error.raw_os_error() == Some(libc::EIO) => return Ok(0),
+            result => return result,
+        }
     }
 }
 

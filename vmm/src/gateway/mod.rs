@@ -6,19 +6,24 @@ mod feed;
 pub mod message;
 mod outbox;
 
-use crate::nic::{cable::Cable, ring::RingError};
+use crate::{
+    kvm::GuestMemory,
+    nic::{
+        cable::{Cable, Rings},
+        ring::RingError,
+    },
+};
 use denali_abi::job::{ARGUMENTS, UDP_HEADERS_BYTES};
 use denali_protocol::{
     job::{Channel, FaultCause, Outcome},
     limits,
 };
-use feed::Feed;
 use message::{Message, MessageError};
 use outbox::Outbox;
-use std::{fs::File, io};
+use std::{io, os::fd::BorrowedFd};
 
 pub(crate) use datagram::{GATEWAY_IP, Link, VM_IP};
-pub(crate) use feed::bytes_left;
+pub(crate) use feed::Feed;
 
 /// Takes what a job puts out, in order.
 pub trait Sink: Send {
@@ -79,56 +84,51 @@ impl From<GatewayError> for Verdict {
     }
 }
 
-/// The gateway of one VM.
+/// The gateway of one VM. Each call that moves frames is given the VM's memory, and a buffer for one frame.
 pub(crate) struct Gateway {
     cable: Cable,
     link: Link,
     feed: Feed,
     outbox: Outbox,
-    frame: Vec<u8>,
     held: bool,
 }
 
+/// What a gateway works with: the memory of its VM, and room for the frame in hand, which many gateways share.
+pub(crate) struct Bench<'a> {
+    pub(crate) memory: &'a GuestMemory,
+    pub(crate) frame: &'a mut Vec<u8>,
+}
+
 impl Gateway {
+    pub(crate) fn new(rings: Rings, link: Link, feed: Feed, output_limit: u64, sink: Box<dyn Sink>) -> Self {
+        Self { cable: Cable::new(rings), link, feed, outbox: Outbox::new(output_limit, sink), held: false }
+    }
+
     /// Puts the arguments, and as much of the input as there is room for, on the ring.
-    pub(crate) fn new(
-        cable: Cable,
-        link: Link,
-        arguments: &[String],
-        input: File,
-        output_limit: u64,
-        sink: Box<dyn Sink>,
-    ) -> Result<Self, GatewayError> {
-        let feed = Feed::new(input)?;
-        let outbox = Outbox::new(output_limit, sink);
-        let mut gateway = Self { cable, link, feed, outbox, frame: Vec::new(), held: false };
-        gateway.link.start_message(&mut gateway.frame, ARGUMENTS);
-        message::put_arguments(&mut gateway.frame, arguments);
-        gateway.link.finish(&mut gateway.frame);
-        gateway.cable.room()?;
-        gateway.cable.put(&gateway.frame);
-        gateway.fill()?;
-        gateway.cable.want_kick(true);
-        Ok(gateway)
+    pub(crate) fn begin(&mut self, bench: &mut Bench<'_>, arguments: &[String]) -> Result<(), GatewayError> {
+        self.link.start_message(bench.frame, ARGUMENTS);
+        message::put_arguments(bench.frame, arguments);
+        self.link.finish(bench.frame);
+        self.cable.room(bench.memory)?;
+        self.cable.put(bench.memory, bench.frame);
+        self.fill(bench)
     }
 
     /// Takes what the guest sent, as far as the sink keeps up, and gives it what input there is.
-    pub(crate) fn pump(&mut self) -> Result<(), GatewayError> {
+    pub(crate) fn pump(&mut self, bench: &mut Bench<'_>) -> Result<(), GatewayError> {
         self.held = !self.outbox.keeps_up();
-        self.cable.want_kick(false);
         if !self.held {
-            self.drain()?;
-            self.cable.want_kick(true);
-            // A frame sent before the guest saw that kicks are wanted again would wait for the next look.
-            self.drain()?;
+            let drained = self.drain(bench);
+            // What it put out before it broke a rule is passed on.
             self.outbox.flush();
+            drained?;
         }
-        self.fill()
+        self.fill(bench)
     }
 
     /// Takes all that the guest left in its ring. It runs no more, so this is one ring's worth at the most.
-    pub(crate) fn finish(&mut self) -> Result<(), GatewayError> {
-        let drained = self.drain();
+    pub(crate) fn finish(&mut self, bench: &mut Bench<'_>) -> Result<(), GatewayError> {
+        let drained = self.drain(bench);
         self.outbox.flush();
         drained
     }
@@ -143,23 +143,21 @@ impl Gateway {
         self.held
     }
 
-    /// Whether more input can only come after the input's descriptor becomes readable.
-    pub(crate) fn waits_for_input(&self) -> bool {
-        self.feed.waits()
+    /// The input, where more of it can only come after this descriptor becomes readable.
+    pub(crate) fn awaited_input(&self) -> Option<BorrowedFd<'_>> {
+        self.feed.awaited()
     }
 
-    /// Passes on what the guest put out before it broke a rule.
-    pub(crate) fn flush(&mut self) {
-        self.outbox.flush();
+    /// More input, for a feed of messages.
+    pub(crate) fn feed(&mut self, bytes: Vec<u8>, end: bool) {
+        self.feed.push(bytes, end);
     }
 
     /// At most one ring's worth of frames, so that a guest that sends without end can't hold its gateway.
-    fn drain(&mut self) -> Result<(), GatewayError> {
+    fn drain(&mut self, bench: &mut Bench<'_>) -> Result<(), GatewayError> {
         let end = self.cable.taken() + denali_abi::ring::TRANSMIT_BYTES;
-        while self.cable.taken() < end && self.cable.take(&mut self.frame)? {
-            let frame = std::mem::take(&mut self.frame);
-            self.receive(&frame)?;
-            self.frame = frame;
+        while self.cable.taken() < end && self.cable.take(bench.memory, bench.frame)? {
+            self.receive(bench.frame)?;
         }
         Ok(())
     }
@@ -178,16 +176,16 @@ impl Gateway {
         }
     }
 
-    fn fill(&mut self) -> Result<(), GatewayError> {
+    fn fill(&mut self, bench: &mut Bench<'_>) -> Result<(), GatewayError> {
         loop {
-            let room = self.cable.room()?;
+            let room = self.cable.room(bench.memory)?;
             if room < UDP_HEADERS_BYTES + feed::MESSAGE_BYTES_MIN {
                 return Ok(());
             }
-            if !self.feed.next(&self.link, &mut self.frame, room)? {
+            if !self.feed.next(&self.link, bench.frame, room)? {
                 return Ok(());
             }
-            self.cable.put(&self.frame);
+            self.cable.put(bench.memory, bench.frame);
         }
     }
 }

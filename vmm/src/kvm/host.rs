@@ -1,16 +1,16 @@
 //! The host's hypervisor: opened once a worker, checked for all that Denali needs.
 
-use super::cpuid;
+use super::{cpuid, pagemap::Pagemap};
 use denali_protocol::bundle::CpuModel;
 use kvm_ioctls::{Cap, Kvm};
-use std::{fs::File, io, sync::Arc};
+use std::io;
 
 /// `/dev/kvm`, open and checked.
 #[derive(Debug)]
 pub struct Host {
     pub(super) kvm: Kvm,
-    /// Which pages of this process are in memory. Opened early: a jailed worker has no `/proc`.
-    pub(crate) pagemap: Arc<File>,
+    /// Which pages of this process are in memory.
+    pub(crate) pagemap: Pagemap,
     /// Frequency of the time-stamp counter, in Hz.
     pub(crate) tsc_hz: u64,
 }
@@ -61,7 +61,7 @@ pub enum HostError {
 const CAPABILITIES: [(Cap, &str); 5] = [
     (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
     (Cap::SyncRegs, "KVM_CAP_SYNC_REGS"),
-    (Cap::Ioeventfd, "KVM_CAP_IOEVENTFD"),
+    (Cap::Xsave, "KVM_CAP_XSAVE"),
     (Cap::ImmediateExit, "KVM_CAP_IMMEDIATE_EXIT"),
     (Cap::GetTscKhz, "KVM_CAP_GET_TSC_KHZ"),
 ];
@@ -90,7 +90,7 @@ impl Host {
         let vm = call("KVM_CREATE_VM", kvm.create_vm())?;
         let vcpu = call("KVM_CREATE_VCPU", vm.create_vcpu(0))?;
         let tsc_khz = call("KVM_GET_TSC_KHZ", vcpu.get_tsc_khz())?;
-        let pagemap = Arc::new(File::open("/proc/self/pagemap").map_err(HostError::Pagemap)?);
+        let pagemap = Pagemap::open().map_err(HostError::Pagemap)?;
         let host = Self { kvm, pagemap, tsc_hz: u64::from(tsc_khz) * 1000 };
         Self::offers(CpuModel::V2)?;
         Ok(host)

@@ -1,11 +1,15 @@
 //! A VM's memory: private to it, populated on first touch, copy-on-write from its image.
 
-use crate::machine::{image::Image, layout::Tables};
+use super::pagemap::Pagemap;
+use crate::machine::{
+    image::{Image, Part},
+    layout::Tables,
+};
 use denali_abi::{
-    memory::{IMAGE_BASE, PAGE_BYTES, REGISTERS},
+    memory::{PAGE_BYTES, REGISTERS},
     registers::VirtualRegisters,
 };
-use std::{fs::File, io, os::unix::fs::FileExt};
+use std::{io, ops::Range};
 use vm_memory::{
     ByteValued, Bytes, VolatileMemory, VolatileSlice,
     mmap::{MmapRegion, MmapRegionBuilder},
@@ -19,16 +23,21 @@ pub(crate) struct GuestMemory {
     pub(super) supervisor: MmapRegion,
 }
 
+/// Private pages up to which a VM's memory is put back page by page, which keeps them mapped. Beyond, they are given back
+/// to the host: copying would cost more than the next job's faults, and hold memory that it may not want.
+const COPIED_PAGES: u64 = 512;
+
 impl GuestMemory {
     /// Maps memory for one VM of `image`. Nothing is copied until it is written.
     pub(crate) fn new(image: &Image) -> io::Result<Self> {
         let ram = map(image.memory_bytes)?;
-        for range in &image.filled {
-            overlay(&ram, range.start, range.end - range.start, &image.file, range.start - IMAGE_BASE)?;
+        let supervisor = map(Tables::of(image.memory_bytes).bytes())?;
+        for part in &image.ram {
+            overlay(&ram, part)?;
         }
-        let tables = Tables::of(image.memory_bytes);
-        let supervisor = map(tables.bytes())?;
-        overlay(&supervisor, 0, tables.bytes(), &image.file, image.supervisor_offset())?;
+        for part in &image.supervisor {
+            overlay(&supervisor, part)?;
+        }
         Ok(Self { ram, supervisor })
     }
 
@@ -37,15 +46,25 @@ impl GuestMemory {
         self.ram.as_volatile_slice()
     }
 
+    /// The supervisor slot.
+    pub(crate) fn supervisor(&self) -> VolatileSlice<'_> {
+        self.supervisor.as_volatile_slice()
+    }
+
     /// Writes the virtual registers as they stand at the start.
     pub(crate) fn write_registers(&self, registers: VirtualRegisters) -> Result<(), volatile_memory::Error> {
         self.ram().write_obj(RegisterPage(registers), REGISTERS as usize)
     }
 
+    /// The virtual registers as they stand.
+    pub(crate) fn registers(&self) -> Result<VirtualRegisters, volatile_memory::Error> {
+        self.ram().read_obj::<RegisterPage>(REGISTERS as usize).map(|page| page.0)
+    }
+
     /// Writes 64-bit words into the supervisor slot.
     pub(crate) fn write_supervisor(&self, offset: u64, words: &[u64]) -> Result<(), volatile_memory::Error> {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        self.supervisor.as_volatile_slice().write_slice(&bytes, offset as usize)
+        self.supervisor().write_slice(&bytes, offset as usize)
     }
 
     /// Reads 64-bit words from the supervisor slot.
@@ -53,18 +72,69 @@ impl GuestMemory {
         let mut words = [0; N];
         for (n, word) in words.iter_mut().enumerate() {
             let mut bytes = [0; 8];
-            self.supervisor.as_volatile_slice().read_slice(&mut bytes, offset as usize + 8 * n)?;
+            self.supervisor().read_slice(&mut bytes, offset as usize + 8 * n)?;
             *word = u64::from_le_bytes(bytes);
         }
         Ok(words)
     }
 
-    /// KiB of pages that belong to this VM alone: touched by it, or copied from the image. Memory is only ever added
-    /// while a VM runs, so at its end this is the peak. `pagemap` is this process's.
-    pub(crate) fn resident_kib(&self, pagemap: &File) -> io::Result<u64> {
-        let pages = private_pages(pagemap, &self.ram)? + private_pages(pagemap, &self.supervisor)?;
-        Ok(pages * PAGE_BYTES / 1024)
+    /// KiB of pages that belong to this VM alone. Memory is only ever added while a VM runs, so at its end this is the
+    /// peak.
+    pub(crate) fn resident_kib(&self, pagemap: &Pagemap) -> io::Result<u64> {
+        let mut bytes = 0;
+        pagemap.private(&self.ram, |pages| bytes += pages.end - pages.start)?;
+        pagemap.private(&self.supervisor, |pages| bytes += pages.end - pages.start)?;
+        Ok(bytes / 1024)
     }
+
+    /// Runs of pages of guest memory that belong to this VM alone, in ascending order.
+    pub(crate) fn private_ram(&self, pagemap: &Pagemap) -> io::Result<Vec<Range<u64>>> {
+        runs(&self.ram, pagemap)
+    }
+
+    /// The same of the supervisor slot.
+    pub(crate) fn private_supervisor(&self, pagemap: &Pagemap) -> io::Result<Vec<Range<u64>>> {
+        runs(&self.supervisor, pagemap)
+    }
+
+    /// Makes `pages` of guest memory, all that belong to this VM alone, what they are in `master`, the memory of its
+    /// image that no VM runs in.
+    pub(crate) fn restore(&self, pages: &[Range<u64>], master: &Self) -> Result<(), volatile_memory::Error> {
+        if pages.iter().map(|run| run.end - run.start).sum::<u64>() > COPIED_PAGES * PAGE_BYTES && self.forget().is_ok() {
+            return Ok(());
+        }
+        pages.iter().try_for_each(|run| copy_run(&self.ram(), &master.ram(), run))
+    }
+
+    /// Gives all private pages of guest memory back to the host: it is the image again.
+    fn forget(&self) -> io::Result<()> {
+        // SAFETY: the range is exactly this region's mapping, private to this VM. Its pages become the file's, or zero,
+        // which is a change of contents like any that the guest makes; no reference into guest memory is ever held.
+        unsafe {
+            rustix::mm::madvise(self.ram.as_ptr().cast(), self.ram.size(), rustix::mm::Advice::LinuxDontNeed)?;
+        }
+        Ok(())
+    }
+}
+
+/// Copies a run of pages between two memories of the same layout.
+pub(crate) fn copy_run(
+    to: &VolatileSlice<'_>,
+    from: &VolatileSlice<'_>,
+    run: &Range<u64>,
+) -> Result<(), volatile_memory::Error> {
+    let (start, bytes) = (run.start as usize, (run.end - run.start) as usize);
+    from.subslice(start, bytes)?.copy_to_volatile_slice(to.subslice(start, bytes)?);
+    Ok(())
+}
+
+fn runs(region: &MmapRegion, pagemap: &Pagemap) -> io::Result<Vec<Range<u64>>> {
+    let mut found: Vec<Range<u64>> = Vec::new();
+    pagemap.private(region, |run| match found.last_mut() {
+        Some(last) if last.end == run.start => last.end = run.end,
+        _ => found.push(run),
+    })?;
+    Ok(found)
 }
 
 #[derive(Clone, Copy)]
@@ -74,34 +144,6 @@ struct RegisterPage(VirtualRegisters);
 // SAFETY: `VirtualRegisters` is `repr(C)`, made of integers and arrays of them, without padding (its fields' sizes add up
 // to its size), so every byte pattern is a value and every value has all its bytes set.
 unsafe impl ByteValued for RegisterPage {}
-
-/// Counts pages that are in memory or swapped out, and not of a file (Linux `Documentation/admin-guide/mm/pagemap.rst`).
-fn private_pages(pagemap: &File, region: &MmapRegion) -> io::Result<u64> {
-    const PRESENT: u64 = 1 << 63;
-    const SWAPPED: u64 = 1 << 62;
-    const FILE_OR_SHARED: u64 = 1 << 61;
-    let first = region.as_ptr() as u64 / PAGE_BYTES;
-    let count = region.size() as u64 / PAGE_BYTES;
-    let mut pages = 0;
-    let mut buffer = vec![0; 64 * 1024];
-    let mut done = 0;
-    while done < count {
-        let chunk = ((count - done) as usize * 8).min(buffer.len());
-        let read = pagemap.read_at(&mut buffer[..chunk], (first + done) * 8)?;
-        if read < 8 {
-            break;
-        }
-        pages += buffer[..read / 8 * 8]
-            .as_chunks::<8>()
-            .0
-            .iter()
-            .map(|entry| u64::from_le_bytes(*entry))
-            .filter(|entry| entry & (PRESENT | SWAPPED) != 0 && entry & FILE_OR_SHARED == 0)
-            .count() as u64;
-        done += read as u64 / 8;
-    }
-    Ok(pages)
-}
 
 fn map(bytes: u64) -> io::Result<MmapRegion> {
     MmapRegionBuilder::new(bytes as usize)
@@ -114,25 +156,25 @@ fn map(bytes: u64) -> io::Result<MmapRegion> {
         })
 }
 
-/// Maps `bytes` of `file` over the region from `at` on, copy-on-write.
-fn overlay(region: &MmapRegion, at: u64, bytes: u64, file: &File, offset: u64) -> io::Result<()> {
-    let inside = at.checked_add(bytes).is_some_and(|end| end <= region.size() as u64);
-    if !inside || !bytes.is_multiple_of(PAGE_BYTES) {
+/// Maps a part of an image over the region, copy-on-write.
+fn overlay(region: &MmapRegion, part: &Part) -> io::Result<()> {
+    let Range { start, end } = part.pages;
+    if start > end || end > region.size() as u64 || !(start | end).is_multiple_of(PAGE_BYTES) {
         return Err(io::Error::other("the image does not fit the memory it was prepared for"));
     }
-    // SAFETY: `at` lies inside of the region's mapping, as just checked, so the pointer stays within one allocation.
-    let address = unsafe { region.as_ptr().add(at as usize) };
-    // SAFETY: MAP_FIXED replaces exactly `bytes` from `address`, which lie inside of the region just made for this VM:
-    // no one else has a reference into it yet. The region unmaps its whole range when dropped, this part included. The
+    // SAFETY: `start` lies inside of the region's mapping, as just checked, so the pointer stays within one allocation.
+    let address = unsafe { region.as_ptr().add(start as usize) };
+    // SAFETY: MAP_FIXED replaces exactly the part's bytes from `address`, which lie inside of the region just made for this
+    // VM: no one else has a reference into it yet. The region unmaps its whole range when dropped, this part included. The
     // file is sealed, so it can't shrink below the mapping and raise SIGBUS.
     let mapped = unsafe {
         rustix::mm::mmap(
             address.cast(),
-            bytes as usize,
+            (end - start) as usize,
             rustix::mm::ProtFlags::READ | rustix::mm::ProtFlags::WRITE,
             rustix::mm::MapFlags::PRIVATE | rustix::mm::MapFlags::FIXED | rustix::mm::MapFlags::NORESERVE,
-            file,
-            offset,
+            &part.file,
+            part.offset,
         )
     };
     mapped.map(drop).map_err(io::Error::from)

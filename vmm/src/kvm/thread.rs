@@ -1,18 +1,61 @@
-//! Threads that run virtual CPUs: interrupting one, and reading the CPU time it used.
+//! Threads that run virtual CPUs: interrupting one, now or after a time, and reading the CPU time it used.
 
-use std::{io, time::Duration};
+use std::{
+    cell::Cell,
+    io, ptr,
+    sync::atomic::{Ordering, compiler_fence},
+    time::Duration,
+};
 
 /// The signal that interrupts KVM_RUN.
 const KICK_SIGNAL: libc::c_int = libc::SIGUSR1;
 
-extern "C" fn on_kick(_signal: libc::c_int) {}
+thread_local! {
+    /// Whether this thread was interrupted since [`forget_interruption`].
+    static INTERRUPTED: Cell<bool> = const { Cell::new(false) };
+    /// The `immediate_exit` of the virtual CPU that this thread runs, or is about to; null between two.
+    static IMMEDIATE_EXIT: Cell<*mut u8> = const { Cell::new(ptr::null_mut()) };
+}
+
+/// A signal that comes just before KVM_RUN would be lost: it asks the virtual CPU to leave at once.
+extern "C" fn on_kick(_signal: libc::c_int) {
+    INTERRUPTED.set(true);
+    let immediate_exit = IMMEDIATE_EXIT.get();
+    if !immediate_exit.is_null() {
+        // SAFETY: `uninterrupted` set the pointer on this very thread, and clears it before the page that it points into
+        // can go. The kernel reads the byte, so the write is volatile.
+        unsafe { immediate_exit.write_volatile(1) };
+    }
+}
+
+/// Calls `run`, which runs the virtual CPU whose `immediate_exit` this is, unless this thread has been interrupted since
+/// [`forget_interruption`]. An interruption from now on makes the virtual CPU leave.
+pub(super) fn uninterrupted<T>(immediate_exit: *mut u8, run: impl FnOnce() -> T) -> Option<T> {
+    IMMEDIATE_EXIT.set(immediate_exit);
+    // The handler runs on this thread: only the compiler could reorder.
+    compiler_fence(Ordering::SeqCst);
+    let result = if INTERRUPTED.get() { None } else { Some(run()) };
+    compiler_fence(Ordering::SeqCst);
+    IMMEDIATE_EXIT.set(ptr::null_mut());
+    result
+}
+
+/// Whether this thread has been interrupted since [`forget_interruption`].
+pub(crate) fn was_interrupted() -> bool {
+    INTERRUPTED.get()
+}
+
+/// Interruptions of this thread so far are of no account any more.
+pub(crate) fn forget_interruption() {
+    INTERRUPTED.set(false);
+}
 
 /// Signals that are for the node, and reach its workers too when they come from a terminal or a service manager. A worker
 /// ends when its node does.
 const SIGNALS_OF_THE_NODE: [libc::c_int; 3] = [libc::SIGHUP, libc::SIGINT, libc::SIGTERM];
 
-/// Makes the kick signal interrupt system calls and do nothing else, and leaves the node's signals to it. Call once,
-/// before the first VM.
+/// Makes the kick signal interrupt virtual CPUs and system calls, and leaves the node's signals to it. Call once, before the
+/// first VM.
 pub(crate) fn install_signal_handlers() -> io::Result<()> {
     handle(KICK_SIGNAL, on_kick as *const () as libc::sighandler_t)?;
     SIGNALS_OF_THE_NODE.into_iter().try_for_each(|signal| handle(signal, libc::SIG_IGN))
@@ -27,8 +70,8 @@ fn handle(signal: libc::c_int, handler: libc::sighandler_t) -> io::Result<()> {
         sa_flags: 0,
         sa_restorer: None,
     };
-    // SAFETY: `action` is fully initialised and outlives the call; the handler, if any, does nothing, so it is safe to run
-    // at any point of any thread; the old action is not asked for.
+    // SAFETY: `action` is fully initialised and outlives the call; the handler, if any, writes two cells of its
+    // own thread, that need no initialising, so it is safe to run at any point of any thread; the old action is not asked for.
     match unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
@@ -54,27 +97,55 @@ impl Thread {
         // handler installed that does nothing, so even a reused thread id does no harm.
         unsafe { libc::syscall(libc::SYS_tgkill, process, self.tid, KICK_SIGNAL) };
     }
+}
 
-    /// The clock of the thread's CPU time.
-    pub(crate) fn clock(self) -> ThreadClock {
-        // The kernel's encoding of a per-thread CPU clock (linux/posix-timers_types.h): ~tid << 3 | per-thread 4 | sched 2.
-        ThreadClock { id: (!self.tid << 3) | 6 }
+/// CPU time that the calling thread has used.
+pub(crate) fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}
+
+/// Interrupts the thread that made it after a time.
+#[derive(Debug)]
+pub(crate) struct Alarm {
+    timer: libc::timer_t,
+}
+
+impl Alarm {
+    /// An alarm for the calling thread, not set yet.
+    pub(crate) fn new() -> io::Result<Self> {
+        // SAFETY: all of its fields are plain numbers and addresses, for which zero is a value.
+        let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
+        event.sigev_notify = libc::SIGEV_THREAD_ID;
+        event.sigev_signo = KICK_SIGNAL;
+        event.sigev_notify_thread_id = Thread::current().tid;
+        let mut timer = ptr::null_mut();
+        // SAFETY: both structures outlive the call, and the thread named is this one.
+        match unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer) } {
+            0 => Ok(Self { timer }),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Interrupts the thread after `time`, and forgets what was set before.
+    pub(crate) fn set(&self, time: Duration) {
+        // Zero would unset it.
+        let time = time.max(Duration::from_micros(1));
+        let mut setting = libc::itimerspec {
+            it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 },
+            it_value: libc::timespec { tv_sec: 0, tv_nsec: i64::from(time.subsec_nanos()) },
+        };
+        setting.it_value.tv_sec = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        // SAFETY: the timer is this alarm's; the setting outlives the call, and the old one is not asked for. The times
+        // are in range, so it can't fail.
+        unsafe { libc::timer_settime(self.timer, 0, &raw const setting, ptr::null_mut()) };
     }
 }
 
-/// CPU time used by one thread; readable from any thread of the process.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ThreadClock {
-    id: libc::clockid_t,
-}
-
-impl ThreadClock {
-    /// CPU time used so far; zero when the thread has ended.
-    pub(crate) fn now(self) -> Duration {
-        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: `time` is a valid timespec to write to; a clock id of a thread that has ended makes the call fail.
-        let result = unsafe { libc::clock_gettime(self.id, &raw mut time) };
-        if result == 0 { Duration::new(time.tv_sec as u64, time.tv_nsec as u32) } else { Duration::ZERO }
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        // SAFETY: the timer is this alarm's, and used no more.
+        unsafe { libc::timer_delete(self.timer) };
     }
 }
 

@@ -1,24 +1,25 @@
 //! One virtual machine of KVM with its one virtual CPU.
 
-use super::{Host, cpuid, memory::GuestMemory, thread::time_stamp};
+use super::{
+    Host, cpuid,
+    memory::GuestMemory,
+    state::{self, CpuState},
+    thread::{self, time_stamp},
+};
 use crate::machine::{
-    layout::{self, GDT, GDT_BYTES, IDT, KERNEL_CODE, KERNEL_DATA, PML4, TASK, TSS, TSS_BYTES, at},
+    layout::{self, KERNEL_CODE, KERNEL_DATA, at},
     stubs::SYSCALL_STUB,
 };
-use denali_abi::{instruction::KICK, memory::STACK_TOP, memory::SUPERVISOR_BASE};
+use denali_abi::memory::SUPERVISOR_BASE;
 use denali_protocol::bundle::CpuModel;
 pub(crate) use kvm_bindings::kvm_regs as Registers;
 use kvm_bindings::{
-    KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, Msrs, kvm_device_attr, kvm_msr_entry, kvm_segment, kvm_sregs,
-    kvm_userspace_memory_region, kvm_xcr, kvm_xcrs,
+    KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, Msrs, kvm_device_attr, kvm_msr_entry, kvm_sregs,
+    kvm_userspace_memory_region, kvm_xcr, kvm_xcrs, kvm_xsave,
 };
-use kvm_ioctls::{IoEventAddress, NoDatamatch, SyncReg, VcpuExit, VcpuFd, VmFd};
-use std::{
-    io,
-    os::fd::{FromRawFd, IntoRawFd, OwnedFd},
-    sync::Arc,
-};
-use vmm_sys_util::{eventfd::EventFd, ioctl::ioctl_with_ref, ioctl_iow_nr};
+use kvm_ioctls::{SyncReg, VcpuExit, VcpuFd, VmFd};
+use std::io;
+use vmm_sys_util::{ioctl::ioctl_with_ref, ioctl_iow_nr};
 
 ioctl_iow_nr!(KVM_SET_DEVICE_ATTR, kvm_bindings::KVMIO, 0xe1, kvm_device_attr);
 
@@ -69,29 +70,14 @@ pub(crate) enum Exit {
 #[derive(Debug)]
 pub(crate) struct VirtualMachine {
     vcpu: VcpuFd,
+    /// As KVM gave them.
+    initial: kvm_sregs,
+    /// The guest's, while a stub runs at CPL 0.
     system: kvm_sregs,
     // Dropped after the virtual CPU; KVM uses the memory as long as either lives.
-    vm: VmFd,
-    memory: Arc<GuestMemory>,
+    _vm: VmFd,
+    memory: GuestMemory,
 }
-
-const PROTECTED_MODE: u64 = 1 << 0;
-const MONITOR: u64 = 1 << 1;
-const EXTENSION_TYPE: u64 = 1 << 4;
-const NUMERIC_ERROR: u64 = 1 << 5;
-const WRITE_PROTECT: u64 = 1 << 16;
-const PAGING: u64 = 1 << 31;
-
-const PHYSICAL_ADDRESS_EXTENSION: u64 = 1 << 5;
-const GLOBAL_PAGES: u64 = 1 << 7;
-const FXSAVE: u64 = 1 << 9;
-const SIMD_EXCEPTIONS: u64 = 1 << 10;
-const FSGSBASE: u64 = 1 << 16;
-const XSAVE: u64 = 1 << 18;
-
-const EFER_SYSCALL: u64 = 1 << 0;
-const EFER_LONG_MODE: u64 = 1 << 8 | 1 << 10;
-const EFER_NO_EXECUTE: u64 = 1 << 11;
 
 const MSR_TSC: u32 = 0x10;
 const MSR_STAR: u32 = 0xc000_0081;
@@ -99,13 +85,8 @@ const MSR_LSTAR: u32 = 0xc000_0082;
 const MSR_FMASK: u32 = 0xc000_0084;
 
 impl VirtualMachine {
-    /// Makes a VM that will enter `entry` at CPL 3.
-    pub(crate) fn new(
-        host: &Host,
-        memory: Arc<GuestMemory>,
-        model: CpuModel,
-        entry: u64,
-    ) -> Result<Self, MachineError> {
+    /// Makes a VM. Its virtual CPU has no state yet, see [`VirtualMachine::set_state`].
+    pub(crate) fn new(host: &Host, memory: GuestMemory, model: CpuModel) -> Result<Self, MachineError> {
         let vm = host.kvm.create_vm().map_err(failed("create a VM"))?;
         add_memory(&vm, 0, 0, &memory.ram)?;
         add_memory(&vm, 1, SUPERVISOR_BASE, &memory.supervisor)?;
@@ -114,26 +95,11 @@ impl VirtualMachine {
         set_xcr0(&vcpu, model)?;
         set_syscall_target(&vcpu)?;
         show_host_tsc(&vcpu)?;
-
-        let mut system = vcpu.get_sregs().map_err(failed("read system registers"))?;
-        system_registers(&mut system);
-        vcpu.set_sync_valid_reg(SyncReg::Register);
-        let mut machine = Self { vcpu, system, vm, memory };
-        machine.enter_user();
-        // RFLAGS bit 1 is always set; interrupts are off and the I/O privilege level is 0.
-        machine.set_registers(Registers { rip: entry, rsp: STACK_TOP, rflags: 1 << 1, ..Registers::default() });
-        Ok(machine)
-    }
-
-    /// From now on KICK writes `doorbell`, an eventfd, and does not exit.
-    ///
-    /// For VMs that kick: destroying one with a doorbell takes 16 ms rather than 0.4 ms on current kernels (it waits for
-    /// a grace period), so a VM gets its doorbell at its first KICK.
-    pub(crate) fn set_doorbell(&self, doorbell: OwnedFd) -> Result<(), MachineError> {
-        // SAFETY: `doorbell` is an open eventfd that this call owns and gives up.
-        let doorbell = unsafe { EventFd::from_raw_fd(doorbell.into_raw_fd()) };
-        let address = IoEventAddress::Pio(u64::from(KICK));
-        self.vm.register_ioevent(&doorbell, &address, NoDatamatch).map_err(failed("register the doorbell"))
+        let initial = vcpu.get_sregs().map_err(failed("read system registers"))?;
+        for kind in [SyncReg::Register, SyncReg::SystemRegister, SyncReg::VcpuEvents] {
+            vcpu.set_sync_valid_reg(kind);
+        }
+        Ok(Self { vcpu, initial, system: initial, _vm: vm, memory })
     }
 
     /// The memory.
@@ -141,8 +107,66 @@ impl VirtualMachine {
         &self.memory
     }
 
-    /// Runs until the next exit.
+    /// The state of a virtual CPU about to execute the first instruction, at `entry`.
+    pub(crate) fn state_at_entry(&self, entry: u64) -> CpuState {
+        CpuState::at_entry(self.initial, entry)
+    }
+
+    /// All that the guest can change of the virtual CPU, after a [`VirtualMachine::complete_exit`].
+    pub(crate) fn state(&self) -> Result<CpuState, MachineError> {
+        let extended = Box::new(self.vcpu.get_xsave().map_err(failed("read the extended state"))?.region);
+        let synced = self.vcpu.sync_regs();
+        Ok(CpuState { registers: synced.regs, system: synced.sregs, extended })
+    }
+
+    /// Sets all that the guest can change of the virtual CPU.
+    pub(crate) fn set_state(&mut self, state: &CpuState) -> Result<(), MachineError> {
+        // An `out` that ended the last run is completed by the next entry, which would skip an instruction where the
+        // instruction pointer happens to be the same.
+        if self.registers().rip == state.registers.rip {
+            self.complete_exit();
+        }
+        let extended = kvm_xsave { region: *state.extended, ..kvm_xsave::default() };
+        // SAFETY: the state is a whole `kvm_xsave`, and no component beyond its 4096 bytes is enabled for guests: those
+        // need ARCH_REQ_XCOMP_GUEST_PERM, which this program never asks for.
+        unsafe { self.vcpu.set_xsave(&extended) }.map_err(failed("set the extended state"))?;
+        self.system = state.system;
+        self.sync_system();
+        self.set_registers(state.registers);
+        Ok(())
+    }
+
+    /// Whether nothing waits to be injected: no exception, interrupt or the like that the guest has not taken.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let events = self.vcpu.sync_regs().events;
+        events.exception.injected == 0
+            && events.exception.pending == 0
+            && events.interrupt.injected == 0
+            && events.nmi.injected == 0
+            && events.nmi.pending == 0
+            && events.smi.pending == 0
+    }
+
+    /// Runs until the next exit, or until this thread is interrupted.
     pub(crate) fn run(&mut self) -> Exit {
+        let immediate_exit = &raw mut self.vcpu.get_kvm_run().immediate_exit;
+        let exit = thread::uninterrupted(immediate_exit, || self.enter());
+        // An interruption that came just after an exit is remembered by the thread.
+        self.vcpu.set_kvm_immediate_exit(0);
+        exit.unwrap_or(Exit::Interrupted)
+    }
+
+    /// Runs a stub to its exit. It is short, so an interruption waits.
+    pub(crate) fn run_stub(&mut self) -> Exit {
+        loop {
+            match self.enter() {
+                Exit::Interrupted => {}
+                exit => return exit,
+            }
+        }
+    }
+
+    fn enter(&mut self) -> Exit {
         match self.vcpu.run() {
             Ok(VcpuExit::IoOut(port, data)) => Exit::Out { port, bytes: data.len() },
             Ok(VcpuExit::IoIn(port, _)) => Exit::In { port },
@@ -165,27 +189,28 @@ impl VirtualMachine {
     }
 
     /// The address of the last page fault (CR2).
-    pub(crate) fn fault_address(&self) -> Result<u64, MachineError> {
-        Ok(self.vcpu.get_sregs().map_err(failed("read system registers"))?.cr2)
+    pub(crate) fn fault_address(&self) -> u64 {
+        self.vcpu.sync_regs().sregs.cr2
     }
 
-    /// Makes the next entry run at CPL 3, with all other system registers as they were at the last
-    /// [`VirtualMachine::enter_supervisor`], or at the start.
+    /// Makes the next entry run at CPL 3 again, with the system registers kept by the last
+    /// [`VirtualMachine::enter_supervisor`].
     pub(crate) fn enter_user(&mut self) {
-        self.enter(layout::USER_CODE, layout::USER_DATA, 3);
+        state::enter(&mut self.system, layout::USER_CODE, layout::USER_DATA, 3);
+        self.sync_system();
     }
 
     /// Makes the next entry run one of the stubs, at CPL 0. The guest's segments, which hold the bases of its FS and GS,
     /// are kept for [`VirtualMachine::enter_user`].
-    pub(crate) fn enter_supervisor(&mut self) -> Result<(), MachineError> {
-        self.system = self.vcpu.get_sregs().map_err(failed("read system registers"))?;
-        self.enter(KERNEL_CODE, KERNEL_DATA, 0);
-        Ok(())
+    pub(crate) fn enter_supervisor(&mut self) {
+        self.system = self.vcpu.sync_regs().sregs;
+        let guest = self.system;
+        state::enter(&mut self.system, KERNEL_CODE, KERNEL_DATA, 0);
+        self.sync_system();
+        self.system = guest;
     }
 
-    fn enter(&mut self, code: u16, data: u16, level: u8) {
-        self.system.cs = segment(code, CODE, level);
-        self.system.ss = segment(data, DATA, level);
+    fn sync_system(&mut self) {
         self.vcpu.sync_regs_mut().sregs = self.system;
         self.vcpu.set_sync_dirty_reg(SyncReg::SystemRegister);
     }
@@ -255,48 +280,4 @@ fn set_msrs(vcpu: &VcpuFd, entries: &[kvm_msr_entry], what: &'static str) -> Res
         written if written == entries.len() => Ok(()),
         _ => Err(MachineError { what, error: io::Error::other("MSR refused") }),
     }
-}
-
-/// Segment types: code that was read, data that was written.
-const CODE: u8 = 0xb;
-const DATA: u8 = 0x3;
-
-fn segment(selector: u16, kind: u8, level: u8) -> kvm_segment {
-    let code = u8::from(kind == CODE);
-    kvm_segment {
-        base: 0,
-        limit: u32::MAX,
-        selector,
-        type_: kind,
-        present: 1,
-        dpl: level,
-        db: 1 - code,
-        s: 1,
-        l: code,
-        g: 1,
-        ..kvm_segment::default()
-    }
-}
-
-/// Long mode, paging on, all of it set before the first instruction: nothing boots.
-fn system_registers(system: &mut kvm_sregs) {
-    let data = segment(layout::USER_DATA, DATA, 3);
-    (system.ds, system.es, system.fs, system.gs) = (data, data, data, data);
-    system.tr = kvm_segment {
-        base: at(TSS),
-        limit: (TSS_BYTES - 1) as u32,
-        selector: TASK,
-        type_: 0xb,
-        present: 1,
-        ..kvm_segment::default()
-    };
-    // KVM starts with a local descriptor table at address 0, present and 64 KiB long: the guest writes the control page
-    // in there, and a call gate that it made would lead to CPL 0. There is no such table.
-    system.ldt = kvm_segment { unusable: 1, ..kvm_segment::default() };
-    (system.gdt.base, system.gdt.limit) = (at(GDT), (GDT_BYTES - 1) as u16);
-    (system.idt.base, system.idt.limit) = (at(IDT), 32 * 16 - 1);
-    system.cr0 = PROTECTED_MODE | MONITOR | EXTENSION_TYPE | NUMERIC_ERROR | WRITE_PROTECT | PAGING;
-    system.cr3 = at(PML4);
-    system.cr4 = PHYSICAL_ADDRESS_EXTENSION | GLOBAL_PAGES | FXSAVE | SIMD_EXCEPTIONS | FSGSBASE | XSAVE;
-    system.efer = EFER_SYSCALL | EFER_LONG_MODE | EFER_NO_EXECUTE;
 }

@@ -15,21 +15,32 @@ use denali_abi::memory::{
 };
 use denali_protocol::bundle::{Content, CpuModel};
 use rustix::fs::{MemfdFlags, SealFlags};
-use std::{fs::File, ops::Range, os::unix::fs::FileExt};
+use std::{fs::File, ops::Range, os::unix::fs::FileExt, sync::Arc};
+
+/// Pages of a VM that come from a file, copy-on-write.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    /// Where they lie, as offsets: guest addresses, or offsets into the supervisor slot.
+    pub(crate) pages: Range<u64>,
+    /// A sealed memory file.
+    pub(crate) file: Arc<File>,
+    /// Where they start in it.
+    pub(crate) offset: u64,
+}
 
 /// What every VM of a bundle starts from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Image {
-    /// The sealed memory file.
-    pub(crate) file: File,
     /// The CPU that the program asks for.
     pub(crate) cpu: CpuModel,
     /// Memory of a VM, in bytes.
     pub(crate) memory_bytes: u64,
     /// Address of the first instruction.
     pub(crate) entry: u64,
-    /// Guest addresses that the file fills, in whole pages, ascending and apart. All other memory is zero at the start.
-    pub(crate) filled: Vec<Range<u64>>,
+    /// The parts of guest memory that are not zero at the start, ascending and apart.
+    pub(crate) ram: Vec<Part>,
+    /// The same of the supervisor slot.
+    pub(crate) supervisor: Vec<Part>,
     /// End of image and modules: the rings and the heap follow.
     pub(crate) end: u64,
     /// Address of the module table.
@@ -86,10 +97,7 @@ impl Image {
         let modules = Modules::lay_out(content, program.end).filter(|m| m.end + ROOM_BYTES <= memory_bytes);
         let modules = modules.ok_or(ImageError::Memory { taken: program.end, needed: ROOM_BYTES, memory_bytes })?;
 
-        let file = File::from(
-            rustix::fs::memfd_create("denali-image", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
-                .map_err(std::io::Error::from)?,
-        );
+        let file = memory_file()?;
         let tables = Tables::of(memory_bytes);
         file.set_len(modules.end - IMAGE_BASE + tables.bytes())?;
         for segment in &program.segments {
@@ -100,14 +108,15 @@ impl Image {
         stubs::write(&mut slot);
         paging::write(&mut slot, memory_bytes, &ranges(&program, modules.end, memory_bytes));
         file.write_all_at(&slot, modules.end - IMAGE_BASE)?;
-        rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL)
-            .map_err(std::io::Error::from)?;
+        let file = seal(file)?;
+        let part = |pages: Range<u64>, offset| Part { pages, file: Arc::clone(&file), offset };
+        let filled = filled(&program, modules.end).into_iter();
         Ok(Self {
-            file,
             cpu: content.manifest().cpu,
             memory_bytes,
             entry: program.entry,
-            filled: filled(&program, modules.end),
+            ram: filled.map(|pages| part(pages.clone(), pages.start - IMAGE_BASE)).collect(),
+            supervisor: vec![part(0..tables.bytes(), modules.end - IMAGE_BASE)],
             end: modules.end,
             modules: modules.table,
             module_count: modules.entries.len() as u64,
@@ -116,14 +125,20 @@ impl Image {
 
     /// Bytes that it holds in memory as long as it is kept.
     pub(crate) fn bytes(&self) -> u64 {
-        let filled: u64 = self.filled.iter().map(|range| range.end - range.start).sum();
-        filled + Tables::of(self.memory_bytes).bytes()
+        self.ram.iter().chain(&self.supervisor).map(|part| part.pages.end - part.pages.start).sum()
     }
+}
 
-    /// Place of the supervisor slot in the file.
-    pub(crate) fn supervisor_offset(&self) -> u64 {
-        self.end - IMAGE_BASE
-    }
+/// An empty memory file, to be filled and sealed.
+pub(crate) fn memory_file() -> std::io::Result<File> {
+    let file = rustix::fs::memfd_create("denali-image", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    Ok(File::from(file))
+}
+
+/// Makes a memory file one that never changes.
+pub(crate) fn seal(file: File) -> std::io::Result<Arc<File>> {
+    rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL)?;
+    Ok(Arc::new(file))
 }
 
 fn filled(program: &Program<'_>, modules_end: u64) -> Vec<Range<u64>> {

@@ -7,10 +7,7 @@ use denali_abi::{
     memory::{CONTROL, REGISTERS},
     registers::{Control, VirtualRegisters},
 };
-use std::{
-    mem::offset_of,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{mem::offset_of, sync::atomic::Ordering};
 use vm_memory::{Bytes, VolatileSlice};
 
 /// Where the rings lie in guest memory: the VMM's own choice, so always in range.
@@ -22,26 +19,25 @@ pub(crate) struct Rings {
     pub(crate) receive_bytes: u64,
 }
 
-/// The VMM's end of one VM's cable.
+/// The VMM's end of one VM's cable. The memory that the rings lie in is given at each call: a VM that waits on disk has none.
 #[derive(Debug)]
 pub(crate) struct Cable {
-    memory: Arc<GuestMemory>,
     rings: Rings,
     transmit: Consumer,
     receive: Producer,
 }
 
 impl Cable {
-    pub(crate) fn new(memory: Arc<GuestMemory>, rings: Rings) -> Self {
-        Self { memory, rings, transmit: Consumer::default(), receive: Producer::default() }
+    pub(crate) fn new(rings: Rings) -> Self {
+        Self { rings, transmit: Consumer::default(), receive: Producer::default() }
     }
 
     /// Takes the next frame that the guest sent. `false` when there is none.
-    pub(crate) fn take(&mut self, frame: &mut Vec<u8>) -> Result<bool, RingError> {
-        let head = self.load(CONTROL + offset_of!(Control, transmit_head) as u64);
-        let ring = ring(&self.memory, self.rings.transmit, self.rings.transmit_bytes);
+    pub(crate) fn take(&mut self, memory: &GuestMemory, frame: &mut Vec<u8>) -> Result<bool, RingError> {
+        let head = load(memory, CONTROL + offset_of!(Control, transmit_head) as u64);
+        let ring = ring(memory, self.rings.transmit, self.rings.transmit_bytes);
         let taken = self.transmit.take(&ring, head, frame)?;
-        self.store(REGISTERS + offset_of!(VirtualRegisters, transmit_tail) as u64, self.transmit.tail());
+        store(memory, REGISTERS + offset_of!(VirtualRegisters, transmit_tail) as u64, self.transmit.tail());
         Ok(taken)
     }
 
@@ -51,36 +47,36 @@ impl Cable {
     }
 
     /// The longest frame that can be put now.
-    pub(crate) fn room(&mut self) -> Result<usize, RingError> {
-        let tail = self.load(CONTROL + offset_of!(Control, receive_tail) as u64);
-        self.receive.room(&ring(&self.memory, self.rings.receive, self.rings.receive_bytes), tail)
+    pub(crate) fn room(&mut self, memory: &GuestMemory) -> Result<usize, RingError> {
+        let tail = load(memory, CONTROL + offset_of!(Control, receive_tail) as u64);
+        self.receive.room(&ring(memory, self.rings.receive, self.rings.receive_bytes), tail)
     }
 
     /// Puts a frame no longer than [`Cable::room`] said.
-    pub(crate) fn put(&mut self, frame: &[u8]) {
-        self.receive.put(&ring(&self.memory, self.rings.receive, self.rings.receive_bytes), frame);
-        self.store(REGISTERS + offset_of!(VirtualRegisters, receive_head) as u64, self.receive.head());
+    pub(crate) fn put(&mut self, memory: &GuestMemory, frame: &[u8]) {
+        self.receive.put(&ring(memory, self.rings.receive, self.rings.receive_bytes), frame);
+        store(memory, REGISTERS + offset_of!(VirtualRegisters, receive_head) as u64, self.receive.head());
     }
 
     /// How far frames were put.
     pub(crate) fn received(&self) -> u64 {
         self.receive.head()
     }
+}
 
-    /// Tells the guest whether to KICK for new frames.
-    pub(crate) fn want_kick(&self, wanted: bool) {
-        let place = REGISTERS + offset_of!(VirtualRegisters, kick_wanted) as u64;
-        // Here and below: the address is a constant inside of every guest's memory, so the access can't fail.
-        let _ = self.memory.ram().store(u32::from(wanted), place as usize, Ordering::SeqCst);
-    }
+/// Whether the guest has put or taken anything yet.
+pub(crate) fn is_untouched(memory: &GuestMemory) -> bool {
+    let control = [offset_of!(Control, transmit_head), offset_of!(Control, receive_tail)];
+    control.iter().all(|offset| load(memory, CONTROL + *offset as u64) == 0)
+}
 
-    fn load(&self, address: u64) -> u64 {
-        self.memory.ram().load(address as usize, Ordering::SeqCst).unwrap_or_default()
-    }
+// Here and below: the address is a constant inside of every guest's memory, so the access can't fail.
+fn load(memory: &GuestMemory, address: u64) -> u64 {
+    memory.ram().load(address as usize, Ordering::SeqCst).unwrap_or_default()
+}
 
-    fn store(&self, address: u64, value: u64) {
-        let _ = self.memory.ram().store(value, address as usize, Ordering::SeqCst);
-    }
+fn store(memory: &GuestMemory, address: u64, value: u64) {
+    let _ = memory.ram().store(value, address as usize, Ordering::SeqCst);
 }
 
 fn ring(memory: &GuestMemory, start: u64, bytes: u64) -> VolatileSlice<'_> {

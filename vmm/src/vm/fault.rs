@@ -1,7 +1,7 @@
 //! From a CPU exception to a fault report.
 
 use crate::{
-    kvm::{MachineError, Registers, VirtualMachine},
+    kvm::{Registers, VirtualMachine},
     machine::{
         layout::{EXCEPTION_STACK, EXCEPTION_STACK_TOP, at},
         stubs::{SYSCALL_STUB, has_error_code},
@@ -24,7 +24,7 @@ const FETCH: u64 = 1 << 4;
 const SYSCALL_BYTES: u64 = 2;
 
 /// Reads what the CPU pushed for exception `vector`, whose stub just reported.
-pub(super) fn exception(machine: &VirtualMachine, registers: &Registers, vector: u8) -> Result<Fault, MachineError> {
+pub(super) fn exception(machine: &VirtualMachine, registers: &Registers, vector: u8) -> Fault {
     // RSP lies in the exception stack: the CPU switched to it, and the stub pushes nothing.
     let offset = registers.rsp.wrapping_sub(at(0));
     let words = if has_error_code(vector) { 6 } else { 5 };
@@ -33,21 +33,21 @@ pub(super) fn exception(machine: &VirtualMachine, registers: &Registers, vector:
         .then(|| machine.memory().read_supervisor::<5>(offset + 8 * (words - 5)).ok())
         .flatten();
     let Some([rip, _cs, _flags, rsp, _ss]) = frame else {
-        return Ok(Fault { cause: FaultCause::Shutdown, instruction_pointer: registers.rip });
+        return Fault { cause: FaultCause::Shutdown, instruction_pointer: registers.rip };
     };
     let cause = match vector {
         DIVIDE => FaultCause::Divide,
         INVALID_OPCODE => FaultCause::InvalidInstruction,
         DOUBLE_FAULT => FaultCause::Shutdown,
         GENERAL_PROTECTION => FaultCause::Protection,
-        PAGE_FAULT if rip == at(SYSCALL_STUB) => return Ok(system_call(registers)),
+        PAGE_FAULT if rip == at(SYSCALL_STUB) => return system_call(registers),
         PAGE_FAULT => {
             let code = machine.memory().read_supervisor::<1>(offset).map_or(0, |[code]| code);
-            page_fault(machine.fault_address()?, code, rip, rsp)
+            page_fault(machine.fault_address(), code, rip, rsp)
         }
         vector => FaultCause::Exception { vector },
     };
-    Ok(Fault { cause, instruction_pointer: rip })
+    Fault { cause, instruction_pointer: rip }
 }
 
 /// A `syscall` instruction: RCX holds the address after it.

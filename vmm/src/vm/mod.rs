@@ -1,37 +1,69 @@
-//! One Denali VM: built from an image for one job, run to its end, destroyed.
+//! One Denali VM: a job in virtual hardware, from its first instruction to its end.
 //!
-//! The thread that calls [`Vm::run`] runs the virtual CPU. Whoever else has to do with the VM (the attendant that looks
-//! at rings and limits, a cancel) reaches it through its [`Door`].
+//! A VM has no thread: whoever holds it may run it for a slice, on any thread, and is told why it stopped.
 
-mod build;
-mod door;
 mod fault;
+mod hardware;
 mod protect;
 mod run;
+mod start;
+mod template;
 
-pub(crate) use build::{Assignment, BuildError};
-use door::Phase;
-pub(crate) use door::{Door, LOOK_INTERVAL};
+pub(crate) use hardware::{Hardware, HardwareError};
+pub(crate) use run::Stop;
+pub(crate) use start::{Assignment, Given, usual_rings_suffice};
+pub(crate) use template::Template;
 
-use crate::kvm::VirtualMachine;
-use denali_protocol::job::{Exits, Limits, VmId};
-use std::{fs::File, sync::Arc, time::Instant};
+use crate::gateway::{Gateway, Progress, Verdict};
+use denali_protocol::{
+    job::{Exits, Limits, VmId},
+    receipt::StartPath,
+};
+use protect::Protect;
+use std::{
+    os::fd::BorrowedFd,
+    time::{Duration, Instant},
+};
 
-/// A VM that has not run yet.
-#[derive(Debug)]
+/// A VM.
 pub(crate) struct Vm {
     id: VmId,
-    machine: VirtualMachine,
-    door: Arc<Door>,
+    hardware: Hardware,
+    gateway: Gateway,
+    /// The arguments, as long as the VM has not been given its job.
+    withheld: Option<Vec<String>>,
     limits: Limits,
     exits: Exits,
-    pagemap: Arc<File>,
-    /// Whether KICK goes to the door's doorbell.
-    has_doorbell: bool,
-    /// When building it began.
-    begun: Instant,
+    phase: Phase,
+    protecting: Option<Protect>,
+    /// How far the rings were when the VM last woke. What moved since then ends an IDLE, even if it moved before the
+    /// IDLE: the guest may have looked at its rings before that.
+    seen: Progress,
     /// Zero of the VM's clock.
     clock_zero: Instant,
+    path: StartPath,
+    /// When making it ready began.
+    begun: Instant,
+    /// How long that took.
+    start: Duration,
+    /// When its first instruction was executed.
+    entered: Option<Instant>,
+    /// CPU time used so far.
+    cpu: Duration,
+    memory_peak_kib: u64,
+}
+
+/// Where a VM is in its life, as far as it knows itself.
+#[derive(Clone, Debug)]
+enum Phase {
+    /// Not entered yet.
+    Built,
+    /// Entered, and stopped where it was. It was told these pending bits.
+    Running(u64),
+    /// It gave up the CPU until something happens, or until this time.
+    Idle(Option<Instant>),
+    /// It has to end.
+    Doomed(Verdict),
 }
 
 impl Vm {
@@ -40,8 +72,30 @@ impl Vm {
         self.id
     }
 
-    /// Its door.
-    pub(crate) fn door(&self) -> &Arc<Door> {
-        &self.door
+    /// How it was started.
+    pub(crate) fn path(&self) -> StartPath {
+        self.path
+    }
+
+    /// The input's descriptor, where the VM may wait for it.
+    pub(crate) fn awaited_input(&self) -> Option<BorrowedFd<'_>> {
+        self.gateway.awaited_input()
+    }
+
+    /// More input for it.
+    pub(crate) fn feed(&mut self, bytes: Vec<u8>, end: bool) {
+        self.gateway.feed(bytes, end);
+    }
+
+    /// When its wall time is over; none before its first entry.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.entered?.checked_add(Duration::from_micros(self.limits.wall_time_us))
+    }
+
+    /// Makes it end when it is run next. The first reason stands.
+    pub(crate) fn doom(&mut self, verdict: Verdict) {
+        if !matches!(self.phase, Phase::Doomed(_)) {
+            self.phase = Phase::Doomed(verdict);
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! from outside. So the entries are staged in the supervisor slot, and a stub copies them at CPL 0, where KVM looks.
 
 use crate::{
-    kvm::{Exit, MachineError, Registers, VirtualMachine},
+    kvm::{Exit, Registers, VirtualMachine},
     machine::{
         layout::{EXCEPTION_STACK_TOP, STAGING, Tables, at},
         paging::Rights,
@@ -12,10 +12,11 @@ use crate::{
     },
 };
 use denali_abi::memory::{IMAGE_BASE, PAGE_BYTES, STACK_BOTTOM, STACK_TOP};
+use std::ops::Range;
 
 /// Why a PROTECT is refused, or could not be done.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ProtectError {
+pub(crate) enum ProtectError {
     #[error("{0}")]
     Rights(#[from] crate::machine::paging::RightsError),
     #[error("{bytes} bytes at {address:#x} are not whole pages")]
@@ -25,49 +26,62 @@ pub(super) enum ProtectError {
          {IMAGE_BASE:#x} to {memory_bytes:#x}"
     )]
     Range { address: u64, bytes: u64, memory_bytes: u64 },
-    #[error("interrupted")]
-    Interrupted,
     #[error("the page table stub did not return")]
     Stub,
-    #[error(transparent)]
-    Machine(#[from] MachineError),
 }
 
 /// Entries that fit the staging page.
 const BATCH: u64 = PAGE_BYTES / 8;
 
-/// Carries out the PROTECT in `registers`, the guest's at the exit. `stopping` says whether the VM has to end meanwhile.
-pub(super) fn protect(
-    machine: &mut VirtualMachine,
-    memory_bytes: u64,
-    stopping: impl Fn() -> bool,
-) -> Result<(), ProtectError> {
-    machine.complete_exit();
-    let registers = machine.registers();
-    let (address, bytes) = (registers.rdi, registers.rsi);
-    let rights = Rights::from_bits(registers.rdx)?;
-    if !(address | bytes).is_multiple_of(PAGE_BYTES) {
-        return Err(ProtectError::Alignment { address, bytes });
-    }
-    let inside = |low: u64, high: u64| address >= low && address.checked_add(bytes).is_some_and(|end| end <= high);
-    if !inside(STACK_BOTTOM, STACK_TOP) && !inside(IMAGE_BASE, memory_bytes) {
-        return Err(ProtectError::Range { address, bytes, memory_bytes });
-    }
-    let tables = Tables::of(memory_bytes);
-    machine.enter_supervisor()?;
-    let mut page = address;
-    while page < address + bytes {
-        if stopping() {
-            return Err(ProtectError::Interrupted);
+/// A PROTECT under way: a large one takes longer than a slice.
+#[derive(Debug)]
+pub(super) struct Protect {
+    registers: Registers,
+    rights: Rights,
+    pages: Range<u64>,
+}
+
+impl Protect {
+    /// The PROTECT that the guest just exited with.
+    pub(super) fn begin(machine: &mut VirtualMachine, memory_bytes: u64) -> Result<Self, ProtectError> {
+        machine.complete_exit();
+        let registers = machine.registers();
+        let (address, bytes) = (registers.rdi, registers.rsi);
+        let rights = Rights::from_bits(registers.rdx)?;
+        if !(address | bytes).is_multiple_of(PAGE_BYTES) {
+            return Err(ProtectError::Alignment { address, bytes });
         }
-        let end = (page + BATCH * PAGE_BYTES).min(address + bytes);
-        let entries: Vec<u64> = (page..end).step_by(PAGE_BYTES as usize).map(|p| rights.entry(p)).collect();
-        machine.memory().write_supervisor(STAGING, &entries).map_err(|_| ProtectError::Stub)?;
-        copy_entries(machine, at(tables.guest_pte(page)), entries.len() as u64)?;
-        page = end;
+        let inside = |low: u64, high: u64| address >= low && address.checked_add(bytes).is_some_and(|end| end <= high);
+        if !inside(STACK_BOTTOM, STACK_TOP) && !inside(IMAGE_BASE, memory_bytes) {
+            return Err(ProtectError::Range { address, bytes, memory_bytes });
+        }
+        Ok(Self { registers, rights, pages: address..address + bytes })
     }
+
+    /// Does a part of it, half a millisecond's worth. `true` when all is done and the guest may go on.
+    pub(super) fn step(&mut self, machine: &mut VirtualMachine, memory_bytes: u64) -> Result<bool, ProtectError> {
+        let Range { start, end } = self.pages;
+        let stop = (start + BATCH * PAGE_BYTES).min(end);
+        if start < stop {
+            let entries: Vec<u64> = (start..stop).step_by(PAGE_BYTES as usize).map(|p| self.rights.entry(p)).collect();
+            write_tables(machine, Tables::of(memory_bytes).guest_pte(start), &entries)?;
+        }
+        self.pages.start = stop;
+        if stop < end {
+            return Ok(false);
+        }
+        machine.set_registers(Registers { rax: 0, ..self.registers });
+        Ok(true)
+    }
+}
+
+/// Writes up to [`BATCH`] page table entries at `offset` of the supervisor slot. The guest's general registers are lost,
+/// all else of its virtual CPU stays.
+pub(super) fn write_tables(machine: &mut VirtualMachine, offset: u64, entries: &[u64]) -> Result<(), ProtectError> {
+    machine.memory().write_supervisor(STAGING, entries).map_err(|_| ProtectError::Stub)?;
+    machine.enter_supervisor();
+    copy_entries(machine, at(offset), entries.len() as u64)?;
     machine.enter_user();
-    machine.set_registers(Registers { rax: 0, ..registers });
     Ok(())
 }
 
@@ -81,12 +95,8 @@ fn copy_entries(machine: &mut VirtualMachine, target: u64, count: u64) -> Result
         rflags: 1 << 1,
         ..Registers::default()
     });
-    loop {
-        match machine.run() {
-            // The copy goes on where it was interrupted; it is short.
-            Exit::Interrupted => {}
-            Exit::Out { .. } if stub_at(machine.registers().rip) == Some(Stub::Protected) => return Ok(()),
-            _ => return Err(ProtectError::Stub),
-        }
+    match machine.run_stub() {
+        Exit::Out { .. } if stub_at(machine.registers().rip) == Some(Stub::Protected) => Ok(()),
+        _ => Err(ProtectError::Stub),
     }
 }

@@ -1,208 +1,359 @@
-//! Running a VM to its end: the loop around KVM_RUN, and what each exit means.
+//! Running a VM for a slice: the loop around KVM_RUN, and what each exit means.
 
 use super::{
-    Phase, Vm,
-    door::Course,
-    fault,
-    protect::{self, ProtectError},
+    Hardware, HardwareError, Phase, Template, Vm, fault,
+    protect::{Protect, ProtectError},
 };
 use crate::{
-    gateway::Verdict,
-    kvm::{Exit, Registers},
+    gateway::{Bench, Verdict},
+    kvm::{Alarm, Exit, Host, Pagemap, Registers, cpu_time, was_interrupted},
     machine::stubs::{Stub, stub_at},
+    nic::cable::is_untouched,
 };
 use denali_abi::{
     instruction::{CHECKPOINT, IDLE, IDLE_FOREVER, KICK, PROTECT, STATUS_OUT_OF_MEMORY, TERMINATE},
     memory::REGISTERS,
     registers::{VirtualRegisters, pending},
 };
-use denali_protocol::job::{Fault, FaultCause, Outcome, Usage};
+use denali_protocol::job::{Access, Clock, Exits, Fault, FaultCause, Outcome, Usage};
 use std::{
     mem::offset_of,
     time::{Duration, Instant},
 };
 use vm_memory::Bytes;
 
+/// Why a VM stopped running.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// Its slice is over, or someone interrupted it.
+    Slice,
+    /// It gave up the CPU until a packet comes, or until this time.
+    Idle(Option<Instant>),
+    /// It is at a CHECKPOINT, without its job: see [`Vm::capture`].
+    Checkpoint,
+    /// It ended, or waits, before it was given its job: it takes no copies.
+    NoCheckpoint,
+    /// It is over. Only [`Vm::finish`] is left to do.
+    Ended(Outcome),
+}
+
 /// What to do after an exit.
 enum Next {
     /// Enter again, and tell the guest these pending bits.
     Enter(u64),
-    /// Enter again as before: the guest may not have run at all.
-    Resume,
-    /// Over.
-    End(Outcome),
+    /// Leave it where it is.
+    Stop(Stop),
 }
 
+/// How long a VM that may take copies runs without its job before it is given it.
+const CHECKPOINT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often output is passed on of a VM that is held up because no one takes it.
+const HELD_INTERVAL: Duration = Duration::from_millis(20);
+
 impl Vm {
-    /// Runs the VM to its end, and says how it ended and what it used. It can't be run again; dropping it destroys it,
-    /// which on a busy host waits some milliseconds for the kernel.
-    pub(crate) fn run(&mut self) -> (Outcome, Usage) {
-        let course = Course::begin();
-        let start_us = self.begun.elapsed().as_micros() as u64;
-        {
-            let mut inside = self.door.lock();
-            inside.course = Some(course);
-            inside.wake();
-        }
-        let mut happened = pending::RECEIVE;
-        let outcome = loop {
-            if let Some(verdict) = self.door.lock().verdict.clone() {
-                break self.sentence(verdict);
-            }
-            self.write_entry_registers(course, happened);
-            let exit = self.machine.run();
-            match self.handle(exit) {
-                Next::Enter(bits) => happened = bits,
-                Next::Resume => {}
-                Next::End(outcome) => break outcome,
-            }
-        };
-        let memory_peak_kib = self.machine.memory().resident_kib(&self.pagemap).unwrap_or(0);
-        self.end(outcome, course, start_us, memory_peak_kib)
+    /// Runs the VM for at most `slice`, or until a limit.
+    pub(crate) fn run(&mut self, alarm: &Alarm, slice: Duration, frame: &mut Vec<u8>) -> Stop {
+        let (begun, used) = (cpu_time(), self.cpu);
+        let entered = *self.entered.get_or_insert_with(|| {
+            self.start = self.begun.elapsed();
+            Instant::now()
+        });
+        let limit = |us: u64, used: Duration| Duration::from_micros(us).saturating_sub(used);
+        let left = limit(self.limits.cpu_time_us, used).min(limit(self.limits.wall_time_us, entered.elapsed()));
+        alarm.set(slice.min(left));
+        let stop = self.go_on(frame, |vm| {
+            vm.cpu = used + cpu_time().saturating_sub(begun);
+        });
+        self.cpu = used + cpu_time().saturating_sub(begun);
+        stop
     }
 
-    /// Takes what the guest still had in its ring, and closes the door.
-    fn end(&mut self, outcome: Outcome, course: Course, start_us: u64, memory_peak_kib: u64) -> (Outcome, Usage) {
-        let (cpu, wall) = (course.cpu(), course.wall());
-        let mut inside = self.door.lock();
-        let late = inside.gateway.finish().err().map(Verdict::from);
-        inside.phase = Phase::Ended;
-        let verdict = inside.verdict.take().or(late);
-        self.door.count_kicks(&mut inside);
-        self.exits.kicks = inside.kicks;
-        drop(inside);
-        // A guest that left a lie in its ring, or wrote too much, before it ended itself did not end well.
-        let outcome = match (outcome, verdict) {
-            (Outcome::Exited(_), Some(verdict)) => self.sentence(verdict),
-            (outcome, _) => outcome,
+    fn go_on(&mut self, frame: &mut Vec<u8>, meter: impl Fn(&mut Self)) -> Stop {
+        if let Some(outcome) = self.limit_reached() {
+            return Stop::Ended(outcome);
+        }
+        let mut happened = match std::mem::replace(&mut self.phase, Phase::Running(0)) {
+            Phase::Built => pending::RECEIVE,
+            Phase::Running(bits) => bits,
+            Phase::Doomed(verdict) => return Stop::Ended(self.sentence(verdict)),
+            Phase::Idle(until) => match self.look(until, frame) {
+                Ok(bits) => bits,
+                Err(stop) => return stop,
+            },
         };
+        loop {
+            meter(self);
+            if let Some(outcome) = self.limit_reached() {
+                return Stop::Ended(outcome);
+            }
+            if self.protecting.is_some() {
+                match self.go_on_protecting() {
+                    Next::Enter(bits) => happened = bits,
+                    Next::Stop(stop) => return stop,
+                }
+                continue;
+            }
+            self.write_entry_registers(happened);
+            let exit = self.hardware.machine.run();
+            match self.handle(exit, happened, frame) {
+                Next::Enter(bits) => happened = bits,
+                Next::Stop(stop) => return stop,
+            }
+        }
+    }
+
+    /// Ends it: takes what the guest still had in its ring, and says what it used.
+    pub(crate) fn finish(&mut self, host: &Host, outcome: Outcome, frame: &mut Vec<u8>) -> (Outcome, Usage) {
+        let wall = self.entered.map_or(Duration::ZERO, |entered| entered.elapsed());
+        let mut bench = Bench { memory: self.hardware.machine.memory(), frame };
+        // A guest that left a lie in its ring, or wrote too much, before it ended itself did not end well.
+        let outcome = match (self.gateway.finish(&mut bench), outcome) {
+            (Err(error), Outcome::Exited(_)) => self.sentence(error.into()),
+            (_, outcome) => outcome,
+        };
+        self.measure_memory(&host.pagemap);
         let usage = Usage {
-            cpu_us: cpu.as_micros() as u64,
+            cpu_us: self.cpu.as_micros() as u64,
             wall_us: wall.as_micros() as u64,
-            start_us,
-            memory_peak_kib,
+            start_us: self.start.as_micros() as u64,
+            memory_peak_kib: self.memory_peak_kib,
             exits: self.exits,
         };
         (outcome, usage)
     }
 
+    /// KiB of memory that are the VM's own at the moment.
+    pub(crate) fn measure_memory(&mut self, pagemap: &Pagemap) -> u64 {
+        let now = self.hardware.machine.memory().resident_kib(pagemap).unwrap_or(0);
+        self.memory_peak_kib = self.memory_peak_kib.max(now);
+        now
+    }
+
+    /// The hardware of a VM that has ended.
+    pub(crate) fn into_hardware(self) -> Hardware {
+        self.hardware
+    }
+
+    /// Takes a copy of a VM that stopped at a CHECKPOINT without its job: others can start from there. It goes on itself.
+    pub(crate) fn capture(&mut self, host: &Host) -> Result<Template, HardwareError> {
+        let machine = &mut self.hardware.machine;
+        machine.complete_exit();
+        let mut state = machine.state()?;
+        state.registers.rax = 0;
+        Ok(Template::warm(host, &self.hardware, state)?)
+    }
+
+    /// Starts over in other hardware, as its template, with the job, which this VM was not given.
+    pub(crate) fn start_over(&mut self, hardware: Hardware) -> Hardware {
+        // The page is where it always is, in both: neither access can fail.
+        if let Ok(registers) = self.hardware.machine.memory().registers() {
+            let _ = hardware.machine.memory().write_registers(VirtualRegisters { checkpoint_wanted: 0, ..registers });
+        }
+        let used = std::mem::replace(&mut self.hardware, hardware);
+        self.exits = Exits::default();
+        self.protecting = None;
+        self.phase = Phase::Built;
+        used
+    }
+
+    fn limit_reached(&self) -> Option<Outcome> {
+        let wall = self.entered.map_or(Duration::ZERO, |entered| entered.elapsed());
+        let reached = |used: Duration, limit_us| used >= Duration::from_micros(limit_us);
+        let over = |clock, limit_us| Some(Outcome::TimeLimit { clock, limit_us });
+        match self.limits {
+            limits if reached(wall, limits.wall_time_us) => over(Clock::Wall, limits.wall_time_us),
+            limits if reached(self.cpu, limits.cpu_time_us) => over(Clock::Cpu, limits.cpu_time_us),
+            _ => None,
+        }
+    }
+
     fn sentence(&self, verdict: Verdict) -> Outcome {
         match verdict {
             Verdict::Outcome(outcome) => outcome,
-            Verdict::Fault(cause) => Outcome::Fault(Fault { cause, instruction_pointer: self.machine.registers().rip }),
+            Verdict::Fault(cause) => {
+                Outcome::Fault(Fault { cause, instruction_pointer: self.hardware.machine.registers().rip })
+            }
         }
     }
 
-    fn write_entry_registers(&self, course: Course, happened: u64) {
-        let ram = self.machine.memory().ram();
+    fn write_entry_registers(&self, happened: u64) {
+        let ram = self.hardware.machine.memory().ram();
         let place = |offset| (REGISTERS as usize) + offset;
         // Constant addresses inside of every guest's memory: these can't fail.
-        let _ = ram.write_obj(course.cpu().as_micros() as u64, place(offset_of!(VirtualRegisters, cpu_used_us)));
+        let _ = ram.write_obj(self.cpu.as_micros() as u64, place(offset_of!(VirtualRegisters, cpu_used_us)));
         let _ = ram.write_obj(happened, place(offset_of!(VirtualRegisters, pending)));
     }
 
-    fn handle(&mut self, exit: Exit) -> Next {
-        let registers = self.machine.registers();
-        let fault = |cause| Next::End(Outcome::Fault(Fault { cause, instruction_pointer: registers.rip }));
+    /// Serves the cable. An error is how the VM ends.
+    fn serve(&mut self, frame: &mut Vec<u8>) -> Result<(), Outcome> {
+        if self.withheld.is_some() {
+            return Ok(());
+        }
+        let mut bench = Bench { memory: self.hardware.machine.memory(), frame };
+        self.gateway.pump(&mut bench).map_err(|error| self.sentence(error.into()))
+    }
+
+    /// What happened on the cable since the VM last woke, as bits of [`pending`].
+    fn happened(&self) -> u64 {
+        let now = self.gateway.progress();
+        let bit = |moved, bit| if moved { bit } else { 0 };
+        bit(now.received != self.seen.received, pending::RECEIVE) | bit(now.taken != self.seen.taken, pending::TRANSMIT)
+    }
+
+    /// Looks whether there is a reason for an idle VM to go on, and wakes it if so.
+    fn look(&mut self, until: Option<Instant>, frame: &mut Vec<u8>) -> Result<u64, Stop> {
+        self.serve(frame).map_err(Stop::Ended)?;
+        let mut happened = self.happened();
+        if until.is_some_and(|until| until <= Instant::now()) {
+            happened |= pending::TIMER;
+        }
+        if happened == 0 {
+            self.phase = Phase::Idle(until);
+            let held = self.gateway.held().then(|| Instant::now() + HELD_INTERVAL);
+            return Err(Stop::Idle([until, held, self.deadline()].into_iter().flatten().min()));
+        }
+        self.seen = self.gateway.progress();
+        Ok(happened)
+    }
+
+    fn handle(&mut self, exit: Exit, told: u64, frame: &mut Vec<u8>) -> Next {
+        let registers = self.hardware.machine.registers();
         match exit {
             Exit::Out { .. } if stub_at(registers.rip).is_some() => self.stub(&registers),
-            Exit::Out { port: IDLE, bytes: 4 } => self.idle(registers),
-            Exit::Out { port: TERMINATE, bytes: 4 } => self.terminate(registers.rdi, fault),
-            Exit::Out { port: PROTECT, bytes: 4 } => self.protect(registers.rip),
-            Exit::Out { port: CHECKPOINT, bytes: 4 } => {
-                self.exits.checkpoint += 1;
-                self.result(registers, 0);
-                Next::Enter(self.door.lock().happened())
-            }
-            Exit::Out { port: KICK, .. } => self.kick(),
-            Exit::Out { port, .. } | Exit::In { port } => {
-                self.exits.fault += 1;
-                fault(FaultCause::UnknownPort { port })
-            }
-            Exit::Mmio { address } => {
-                self.exits.fault += 1;
-                fault(FaultCause::Page { address, access: denali_protocol::job::Access::Read })
-            }
-            Exit::Interrupted => {
-                self.exits.interrupted += 1;
-                Next::Resume
-            }
-            Exit::Shutdown => {
-                self.exits.fault += 1;
-                fault(FaultCause::Shutdown)
-            }
+            Exit::Out { port: IDLE, bytes: 4 } => self.idle(registers, frame),
+            Exit::Out { port: TERMINATE, bytes: 4 } => self.terminate(&registers),
+            Exit::Out { port: PROTECT, bytes: 4 } => self.protect(&registers),
+            Exit::Out { port: CHECKPOINT, bytes: 4 } => self.checkpoint(registers),
+            Exit::Out { port: KICK, .. } => self.kick(frame),
+            Exit::Out { port, .. } | Exit::In { port } => self.fault(&registers, FaultCause::UnknownPort { port }),
+            Exit::Mmio { address } => self.fault(&registers, FaultCause::Page { address, access: Access::Read }),
+            Exit::Interrupted => self.interrupted(told, frame),
+            Exit::Shutdown => self.fault(&registers, FaultCause::Shutdown),
             Exit::Host { errno } => {
                 let error = std::io::Error::from_raw_os_error(errno);
-                Next::End(Outcome::Lost(format!("the host could not run the VM: {error}")))
+                ended(Outcome::Lost(format!("the host could not run the VM: {error}")))
             }
         }
     }
 
-    /// The first KICK exits; from then on the doorbell takes them, but for unusual ones on some hosts (by `outs`, say).
-    fn kick(&mut self) -> Next {
-        let happened = {
-            let mut inside = self.door.lock();
-            inside.kicks += 1;
-            inside.serve();
-            inside.happened()
-        };
-        if std::mem::replace(&mut self.has_doorbell, true) {
-            return Next::Enter(happened);
+    fn fault(&mut self, registers: &Registers, cause: FaultCause) -> Next {
+        self.exits.fault += 1;
+        self.hardware.supervisor_changed = true;
+        ended(Outcome::Fault(Fault { cause, instruction_pointer: registers.rip }))
+    }
+
+    fn interrupted(&mut self, told: u64, frame: &mut Vec<u8>) -> Next {
+        self.exits.interrupted += 1;
+        if self.withheld.is_some() && self.cpu >= CHECKPOINT_PATIENCE {
+            return Next::Stop(Stop::NoCheckpoint);
         }
-        let doorbell = self.door.doorbell.try_clone().map_err(|error| error.to_string());
-        match doorbell.and_then(|doorbell| self.machine.set_doorbell(doorbell).map_err(|error| error.to_string())) {
-            Ok(()) => Next::Enter(happened),
-            Err(error) => Next::End(Outcome::Lost(error)),
+        self.phase = Phase::Running(told);
+        match self.serve(frame) {
+            Ok(()) => Next::Stop(Stop::Slice),
+            Err(outcome) => ended(outcome),
+        }
+    }
+
+    fn kick(&mut self, frame: &mut Vec<u8>) -> Next {
+        self.exits.kicks += 1;
+        match self.serve(frame) {
+            Ok(()) => Next::Enter(self.happened()),
+            Err(outcome) => ended(outcome),
         }
     }
 
     fn result(&mut self, registers: Registers, value: u64) {
-        self.machine.set_registers(Registers { rax: value, ..registers });
+        self.hardware.machine.set_registers(Registers { rax: value, ..registers });
+    }
+
+    fn checkpoint(&mut self, registers: Registers) -> Next {
+        self.exits.checkpoint += 1;
+        let memory = self.hardware.machine.memory();
+        let wanted = (REGISTERS as usize) + offset_of!(VirtualRegisters, checkpoint_wanted);
+        // A constant address inside of every guest's memory.
+        let _ = memory.ram().write_obj(0u32, wanted);
+        self.phase = Phase::Running(pending::RECEIVE);
+        if self.withheld.is_some() && is_untouched(memory) {
+            self.result(registers, 0);
+            return Next::Stop(Stop::Checkpoint);
+        }
+        self.result(registers, 0);
+        Next::Enter(self.happened())
     }
 
     fn stub(&mut self, registers: &Registers) -> Next {
         self.exits.fault += 1;
-        let fault = match stub_at(registers.rip) {
-            Some(Stub::Exception(vector)) => fault::exception(&self.machine, registers, vector),
-            Some(Stub::SystemCall) => Ok(fault::system_call(registers)),
-            _ => Ok(Fault { cause: FaultCause::Shutdown, instruction_pointer: registers.rip }),
-        };
-        Next::End(match fault {
-            Ok(fault) => Outcome::Fault(fault),
-            Err(error) => Outcome::Lost(error.to_string()),
-        })
+        self.hardware.supervisor_changed = true;
+        let machine = &self.hardware.machine;
+        ended(Outcome::Fault(match stub_at(registers.rip) {
+            Some(Stub::Exception(vector)) => fault::exception(machine, registers, vector),
+            Some(Stub::SystemCall) => fault::system_call(registers),
+            _ => Fault { cause: FaultCause::Shutdown, instruction_pointer: registers.rip },
+        }))
     }
 
-    fn terminate(&mut self, status: u64, fault: impl Fn(FaultCause) -> Next) -> Next {
+    fn terminate(&mut self, registers: &Registers) -> Next {
+        if self.withheld.is_some() {
+            return Next::Stop(Stop::NoCheckpoint);
+        }
         self.exits.terminate += 1;
-        match (u8::try_from(status), status) {
-            (Ok(status), _) => Next::End(Outcome::Exited(status)),
-            (_, STATUS_OUT_OF_MEMORY) => Next::End(Outcome::MemoryLimit { limit_bytes: self.limits.memory_bytes }),
-            _ => fault(FaultCause::VirtualInstruction {
+        match (u8::try_from(registers.rdi), registers.rdi) {
+            (Ok(status), _) => ended(Outcome::Exited(status)),
+            (_, STATUS_OUT_OF_MEMORY) => ended(Outcome::MemoryLimit { limit_bytes: self.limits.memory_bytes }),
+            (_, status) => self.fault(registers, FaultCause::VirtualInstruction {
                 name: "TERMINATE".to_owned(),
                 detail: format!("status {status:#x} is neither 0 to 255 nor {STATUS_OUT_OF_MEMORY:#x}"),
             }),
         }
     }
 
-    fn protect(&mut self, instruction_pointer: u64) -> Next {
+    fn protect(&mut self, registers: &Registers) -> Next {
         self.exits.protect += 1;
-        let door = std::sync::Arc::clone(&self.door);
-        let stopping = || door.lock().verdict.is_some();
-        match protect::protect(&mut self.machine, self.limits.memory_bytes, stopping) {
-            Ok(()) => Next::Enter(self.door.lock().happened()),
-            // The verdict that interrupted it is found before the next entry.
-            Err(ProtectError::Interrupted) => Next::Resume,
-            Err(error @ (ProtectError::Stub | ProtectError::Machine(_))) => Next::End(Outcome::Lost(error.to_string())),
+        self.hardware.supervisor_changed = true;
+        match Protect::begin(&mut self.hardware.machine, self.limits.memory_bytes) {
+            Ok(protect) => {
+                self.protecting = Some(protect);
+                Next::Enter(self.happened())
+            }
+            Err(error) => self.protect_failed(registers, &error),
+        }
+    }
+
+    fn go_on_protecting(&mut self) -> Next {
+        let Some(protecting) = &mut self.protecting else { return Next::Enter(self.happened()) };
+        match protecting.step(&mut self.hardware.machine, self.limits.memory_bytes) {
+            Ok(true) => {
+                self.protecting = None;
+                Next::Enter(self.happened())
+            }
+            Ok(false) if was_interrupted() => {
+                self.phase = Phase::Running(self.happened());
+                Next::Stop(Stop::Slice)
+            }
+            Ok(false) => Next::Enter(self.happened()),
             Err(error) => {
-                let cause = FaultCause::VirtualInstruction { name: "PROTECT".to_owned(), detail: error.to_string() };
-                Next::End(Outcome::Fault(Fault { cause, instruction_pointer }))
+                let registers = self.hardware.machine.registers();
+                self.protect_failed(&registers, &error)
+            }
+        }
+    }
+
+    fn protect_failed(&mut self, registers: &Registers, error: &ProtectError) -> Next {
+        match error {
+            ProtectError::Stub => ended(Outcome::Lost(error.to_string())),
+            error => {
+                let (name, detail) = ("PROTECT".to_owned(), error.to_string());
+                self.fault(registers, FaultCause::VirtualInstruction { name, detail })
             }
         }
     }
 
     /// Gives up the CPU until something happens: a frame to receive, room to transmit, the time given, or the end.
-    fn idle(&mut self, registers: Registers) -> Next {
+    fn idle(&mut self, registers: Registers, frame: &mut Vec<u8>) -> Next {
+        if self.withheld.is_some() {
+            return Next::Stop(Stop::NoCheckpoint);
+        }
         self.exits.idle += 1;
         self.result(registers, 0);
         let until = match registers.rdi {
@@ -210,20 +361,13 @@ impl Vm {
             // A time too far away to name is as good as none.
             ns => self.clock_zero.checked_add(Duration::from_nanos(ns)),
         };
-        let mut inside = self.door.lock();
-        let happened = loop {
-            inside.serve();
-            let mut happened = inside.happened();
-            if until.is_some_and(|until| until <= Instant::now()) {
-                happened |= pending::TIMER;
-            }
-            if happened != 0 || inside.verdict.is_some() {
-                break happened;
-            }
-            inside.phase = Phase::Idle(until);
-            inside = self.door.wait(inside, until);
-        };
-        inside.wake();
-        Next::Enter(happened)
+        match self.look(until, frame) {
+            Ok(happened) => Next::Enter(happened),
+            Err(stop) => Next::Stop(stop),
+        }
     }
+}
+
+fn ended(outcome: Outcome) -> Next {
+    Next::Stop(Stop::Ended(outcome))
 }

@@ -1,6 +1,10 @@
-//! Prepared images, kept for the next job of the same bundle.
+//! Prepared bundles, kept for their next job.
 
-use crate::machine::image::{Image, ImageError};
+use super::shelf::Shelf;
+use crate::{
+    machine::image::{Image, ImageError},
+    vm::{Hardware, Template},
+};
 use denali_protocol::{
     bundle::{Content, ContentError},
     digest::Digest,
@@ -11,10 +15,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Images kept at the most. One tenant seldom has more bundles in work.
+/// Bundles kept at the most. One tenant seldom has more in work.
 const KEPT: usize = 8;
 
-/// Memory that kept images may hold together, but for the latest. One that VMs still use lives as long as they do.
+/// Memory that kept templates may hold together, but for the latest. One that VMs still use lives as long as they do.
 const KEPT_BYTES: u64 = 512 << 20;
 
 /// Why a bundle gave no image.
@@ -35,36 +39,79 @@ impl PrepareError {
     }
 }
 
-/// The images in the order of their last use, the latest at the end.
+/// The bundles in the order of their last use, the latest at the end.
 #[derive(Default)]
-pub(super) struct Images(Mutex<Vec<(Key, Arc<Image>)>>);
+pub(super) struct Images(Mutex<Vec<(Key, Arc<Entry>)>>);
 
 /// A bundle, and the memory of its VMs in bytes.
 type Key = (Digest, u64);
 
+/// A bundle that is prepared, or about to be by whoever holds the lock: others wait, so that an array of jobs prepares its
+/// image once; other bundles don't.
+#[derive(Default)]
+struct Entry(Mutex<Option<Arc<Shelf>>>);
+
 impl Images {
-    /// The image of the bundle with this digest for VMs of `memory_bytes`, prepared from its file if need be. The lock is
-    /// held meanwhile, so that an array of jobs prepares its image once.
-    pub(super) fn get(&self, digest: Digest, memory_bytes: u64, file: File) -> Result<Arc<Image>, PrepareError> {
-        let mut images = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The shelf of the bundle with this digest for VMs of `memory_bytes`, prepared from its file if need be; and hardware
+    /// that is of no more use.
+    pub(super) fn get(
+        &self,
+        digest: Digest,
+        memory_bytes: u64,
+        file: File,
+    ) -> Result<(Arc<Shelf>, Vec<Hardware>), PrepareError> {
         let key = (digest, memory_bytes);
-        let image = match images.iter().position(|(k, _)| *k == key) {
-            Some(place) => images.remove(place).1,
-            None => {
-                let bytes = read(file)?;
-                Arc::new(Image::prepare(&Content::parse(&bytes)?, memory_bytes)?)
-            }
+        let entry = {
+            let mut images = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let entry = match images.iter().position(|(k, _)| *k == key) {
+                Some(place) => images.remove(place).1,
+                None => Arc::default(),
+            };
+            images.push((key, Arc::clone(&entry)));
+            entry
         };
-        images.push((key, Arc::clone(&image)));
-        while images.len() > KEPT || (images.len() > 1 && held(&images) > KEPT_BYTES) {
-            images.remove(0);
+        let mut shelf = entry.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shelf) = &*shelf {
+            return Ok((Arc::clone(shelf), Vec::new()));
         }
-        Ok(image)
+        match prepare(file, memory_bytes) {
+            Ok(prepared) => {
+                *shelf = Some(Arc::clone(&prepared));
+                drop(shelf);
+                Ok((prepared, self.shrink()))
+            }
+            Err(error) => {
+                let mut images = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                images.retain(|(_, kept)| !Arc::ptr_eq(kept, &entry));
+                Err(error)
+            }
+        }
+    }
+
+    /// Forgets the bundles that were not used for longest, where there are too many.
+    fn shrink(&self) -> Vec<Hardware> {
+        let mut images = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut useless = Vec::new();
+        while images.len() > KEPT || (images.len() > 1 && held(&images) > KEPT_BYTES) {
+            let (_, entry) = images.remove(0);
+            if let Ok(shelf) = entry.0.try_lock() {
+                useless.extend(shelf.iter().flat_map(|shelf| shelf.clear()));
+            }
+        }
+        useless
     }
 }
 
-fn held(images: &[(Key, Arc<Image>)]) -> u64 {
-    images.iter().map(|(_, image)| image.bytes()).sum()
+/// Bytes that the templates hold. One that is being prepared counts once it is.
+fn held(images: &[(Key, Arc<Entry>)]) -> u64 {
+    let bytes = |entry: &Entry| entry.0.try_lock().ok().and_then(|shelf| shelf.as_ref().map(|shelf| shelf.bytes()));
+    images.iter().filter_map(|(_, entry)| bytes(entry)).sum()
+}
+
+fn prepare(file: File, memory_bytes: u64) -> Result<Arc<Shelf>, PrepareError> {
+    let bytes = read(file)?;
+    let image = Image::prepare(&Content::parse(&bytes)?, memory_bytes)?;
+    Ok(Arc::new(Shelf::new(Template::cold(image)?)))
 }
 
 fn read(mut file: File) -> io::Result<Vec<u8>> {

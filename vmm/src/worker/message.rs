@@ -5,6 +5,7 @@
 use denali_protocol::{
     digest::Digest,
     job::{Channel, Limits, Outcome, Usage, VmId},
+    receipt::StartPath,
 };
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,27 @@ pub enum Command {
     Start(Start),
     /// End this run, as [`Outcome::Cancelled`]. Of a run that has ended: nothing.
     Cancel(RunId),
+    /// More input for a run that was started with [`InputKind::Messages`]. Of another, or one that has ended: nothing.
+    Input {
+        /// The run.
+        run: RunId,
+        /// The bytes.
+        #[serde(with = "denali_protocol::codec::bytes")]
+        bytes: Vec<u8>,
+        /// Whether this is the last of it.
+        end: bool,
+    },
+    /// Run VMs on at most so many CPUs at once. At the start: as many as the host has.
+    Cpus(u32),
+}
+
+/// How a job's input comes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum InputKind {
+    /// From the descriptor that came with the command.
+    Descriptor,
+    /// By [`Command::Input`].
+    Messages,
 }
 
 /// A job to start.
@@ -34,6 +56,10 @@ pub struct Start {
     pub arguments: Vec<String>,
     /// What the job may use.
     pub limits: Limits,
+    /// How its input comes.
+    pub input: InputKind,
+    /// Whether it may run in a VM that an earlier job of the same bundle ran in, put back to its start.
+    pub reimage: bool,
 }
 
 /// From the worker to the node. For each run: `Started`, any number of `Output` and `Progress`, `Ended`; or `Ended`
@@ -48,6 +74,8 @@ pub enum Report {
         run: RunId,
         /// Its VM.
         vm: VmId,
+        /// How that was made.
+        path: StartPath,
     },
     /// A piece of output, at most [`denali_protocol::limits::OUTPUT_PIECE_BYTES`].
     Output {

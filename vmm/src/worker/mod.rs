@@ -4,17 +4,19 @@
 //! It trusts the node; the node trusts nothing that it says. When the socket closes, it ends, and all its VMs with it.
 //! A jail (seccomp, namespaces) belongs between opening the hypervisor and the first command, in [`serve`].
 
-mod attendant;
 mod images;
+mod keeper;
+mod kernel;
 pub mod message;
 mod reporter;
-mod runs;
+mod shelf;
 mod socket;
 
+pub(crate) use keeper::make as make_fresh;
+
 use crate::kvm::{self, Host};
-use message::{Command, Report};
+use message::Report;
 use reporter::Reporter;
-use runs::Runs;
 use socket::Commands;
 use std::{
     os::{fd::OwnedFd, unix::net::UnixStream},
@@ -26,7 +28,7 @@ use std::{
 pub fn serve(socket: OwnedFd) -> ExitCode {
     let stream = UnixStream::from(socket);
     let Ok(reporter) = stream.try_clone().and_then(Reporter::start) else { return ExitCode::from(125) };
-    let mut commands = Commands::new(stream);
+    let commands = Commands::new(stream);
     let host = match Host::open().map_err(|e| e.to_string()).and_then(|host| {
         kvm::install_signal_handlers().map_err(|e| format!("no signal handler: {e}"))?;
         Ok(host)
@@ -34,14 +36,15 @@ pub fn serve(socket: OwnedFd) -> ExitCode {
         Ok(host) => host,
         Err(reason) => {
             let _ = reporter.send(&Report::Ready(Err(reason)));
+            reporter.flush();
             return ExitCode::from(125);
         }
     };
-    let Ok(runs) = Runs::new(host, reporter.clone()) else { return ExitCode::from(125) };
     if reporter.send(&Report::Ready(Ok(()))).is_err() {
         return ExitCode::from(125);
     }
-    match attend_to_node(&mut commands, &runs) {
+    reporter.flush();
+    match kernel::serve(host, commands, reporter) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("denali worker: {error}");
@@ -60,17 +63,4 @@ impl Drop for AbortOnPanic {
             std::process::abort();
         }
     }
-}
-
-fn attend_to_node(commands: &mut Commands, runs: &Runs) -> Result<(), socket::SocketError> {
-    while let Some(command) = commands.next()? {
-        match command {
-            Command::Start(start) => {
-                let (bundle, input) = commands.take_descriptors()?;
-                runs.start(start, bundle.into(), input.into());
-            }
-            Command::Cancel(run) => runs.cancel(run),
-        }
-    }
-    Ok(())
 }

@@ -16,6 +16,9 @@ use std::{
 /// to what is queued then.
 const BACKLOG_BYTES: usize = 4 << 20;
 
+/// Bytes of reports that wait for others to be sent along with.
+const CORKED_BYTES: usize = 64 << 10;
+
 /// Sends reports, in the order of the calls; shared by all threads.
 #[derive(Clone, Debug)]
 pub(super) struct Reporter(Arc<Shared>);
@@ -29,6 +32,9 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Queue {
+    /// Reports not sent yet, on their way to be sent together.
+    corked: Vec<u8>,
+    /// What the socket did not take at once.
     frames: VecDeque<Vec<u8>>,
     /// Bytes in `frames` and in the writer's hands: at zero, a caller may write by itself.
     bytes: usize,
@@ -48,24 +54,24 @@ impl Reporter {
         Ok(Self(shared))
     }
 
-    /// Sends a report. An error means that no more reports get through.
+    /// Queues a report, to be sent by [`Reporter::flush`] along with others. An error means that no more reports get
+    /// through.
     pub(super) fn send(&self, report: &Report) -> io::Result<()> {
-        let mut frame = frame::encode(report).map_err(io::Error::other)?;
+        let frame = frame::encode(report).map_err(io::Error::other)?;
         let mut queue = self.0.queue();
         if queue.broken {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        if queue.bytes == 0 {
-            // The common case, without waking another thread. An error shows again to the writer.
-            let sent = send(&self.0.stream, &frame, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).unwrap_or(0);
-            frame.drain(..sent);
-        }
-        if !frame.is_empty() {
-            queue.bytes += frame.len();
-            queue.frames.push_back(frame);
-            self.0.filled.notify_one();
+        queue.corked.extend(frame);
+        if queue.corked.len() >= CORKED_BYTES {
+            self.0.uncork(&mut queue);
         }
         Ok(())
+    }
+
+    /// Sends what is queued, in one write and without waking another thread where the socket takes it.
+    pub(super) fn flush(&self) {
+        self.0.uncork(&mut self.0.queue());
     }
 
     /// Whether the node takes reports about as fast as they come.
@@ -77,6 +83,25 @@ impl Reporter {
 impl Shared {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn uncork(&self, queue: &mut Queue) {
+        if queue.corked.is_empty() || queue.broken {
+            return;
+        }
+        let mut bytes = std::mem::take(&mut queue.corked);
+        if queue.bytes == 0 {
+            // An error shows again to the writer.
+            let sent = send(&self.stream, &bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).unwrap_or(0);
+            bytes.drain(..sent);
+        }
+        if bytes.is_empty() {
+            queue.corked = bytes;
+        } else {
+            queue.bytes += bytes.len();
+            queue.frames.push_back(bytes);
+            self.filled.notify_one();
+        }
     }
 
     /// Writes what is queued, until the node is gone.

@@ -7,7 +7,10 @@ use std::{
     collections::VecDeque,
     io::{self, IoSliceMut},
     mem::MaybeUninit,
-    os::{fd::OwnedFd, unix::net::UnixStream},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::net::UnixStream,
+    },
 };
 
 /// The node broke the protocol, or went away in the middle of a command.
@@ -24,29 +27,58 @@ pub(super) enum SocketError {
 /// Reads commands.
 pub(super) struct Commands {
     stream: UnixStream,
-    buffer: VecDeque<u8>,
+    buffer: Vec<u8>,
+    /// Bytes of the buffer that were taken as commands.
+    taken: usize,
     descriptors: VecDeque<OwnedFd>,
+}
+
+/// What there is to do for the node.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// A command.
+    Command(Command),
+    /// Nothing for the moment.
+    Nothing,
+    /// The node closed the socket, between two commands.
+    Closed,
 }
 
 /// Descriptors in one message: those of one command.
 const DESCRIPTORS: usize = 2;
 
+/// Bytes asked of the socket at a time.
+const READ_BYTES: usize = 16 * 1024;
+
 impl Commands {
     pub(super) fn new(stream: UnixStream) -> Self {
-        Self { stream, buffer: VecDeque::new(), descriptors: VecDeque::new() }
+        Self { stream, buffer: Vec::new(), taken: 0, descriptors: VecDeque::new() }
     }
 
-    /// The next command; `None` when the node closed the socket between two.
-    pub(super) fn next(&mut self) -> Result<Option<Command>, SocketError> {
-        let Some(header) = self.take::<HEADER_BYTES>()? else { return Ok(None) };
-        let length = frame::body_length(header)?;
-        while self.buffer.len() < length {
-            if !self.receive()? {
-                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+    /// The next command, without waiting for one.
+    pub(super) fn next(&mut self) -> Result<Next, SocketError> {
+        loop {
+            if let Some(command) = self.take()? {
+                return Ok(Next::Command(command));
+            }
+            match self.receive() {
+                Ok(0) if self.buffer.is_empty() => return Ok(Next::Closed),
+                Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Next::Nothing),
+                Err(error) => return Err(error.into()),
             }
         }
-        let body: Vec<u8> = self.buffer.drain(..length).collect();
-        Ok(Some(frame::decode(&body)?))
+    }
+
+    /// A command of which all bytes are there.
+    fn take(&mut self) -> Result<Option<Command>, SocketError> {
+        let Some((header, rest)) = self.buffer[self.taken..].split_first_chunk::<HEADER_BYTES>() else { return Ok(None) };
+        let length = frame::body_length(*header)?;
+        let Some(body) = rest.get(..length) else { return Ok(None) };
+        let command = frame::decode(body)?;
+        self.taken += HEADER_BYTES + length;
+        Ok(Some(command))
     }
 
     /// The descriptors that came with the command just read: bundle and input.
@@ -57,44 +89,36 @@ impl Commands {
         }
     }
 
-    fn take<const N: usize>(&mut self) -> Result<Option<[u8; N]>, SocketError> {
-        while self.buffer.len() < N {
-            if !self.receive()? {
-                return if self.buffer.is_empty() {
-                    Ok(None)
-                } else {
-                    Err(io::Error::from(io::ErrorKind::UnexpectedEof).into())
-                };
-            }
-        }
-        let mut out = [0; N];
-        for (byte, from) in out.iter_mut().zip(self.buffer.drain(..N)) {
-            *byte = from;
-        }
-        Ok(Some(out))
-    }
-
-    /// Reads more bytes, and any descriptors with them. `false` at the end of the stream.
-    fn receive(&mut self) -> io::Result<bool> {
-        let mut bytes = [0; 16 * 1024];
+    /// Reads more bytes, and any descriptors with them; none at the end of the stream.
+    fn receive(&mut self) -> io::Result<usize> {
+        self.buffer.drain(..std::mem::take(&mut self.taken));
+        let filled = self.buffer.len();
+        self.buffer.resize(filled + READ_BYTES, 0);
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let message = loop {
-            let mut slices = [IoSliceMut::new(&mut bytes)];
-            match recvmsg(&self.stream, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC) {
+        let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+        let received = loop {
+            let mut slices = [IoSliceMut::new(&mut self.buffer[filled..])];
+            match recvmsg(&self.stream, &mut slices, &mut control, flags) {
                 Err(rustix::io::Errno::INTR) => {}
                 // The node was killed with reports unread: an end like any other.
-                Err(rustix::io::Errno::CONNRESET) => return Ok(false),
-                result => break result?,
+                Err(rustix::io::Errno::CONNRESET) => break Ok(0),
+                result => break result.map(|message| message.bytes),
             }
         };
+        self.buffer.truncate(filled + received.as_ref().map_or(0, |bytes| *bytes));
         for item in control.drain() {
             if let RecvAncillaryMessage::ScmRights(descriptors) = item {
                 self.descriptors.extend(descriptors);
             }
         }
-        self.buffer.extend(&bytes[..message.bytes]);
-        Ok(message.bytes > 0)
+        Ok(received?)
+    }
+}
+
+impl AsFd for Commands {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
     }
 }
 

@@ -9,7 +9,7 @@ use denali_protocol::{
 };
 use denali_vmm::worker::{
     self,
-    message::{Command, Report, RunId, Start},
+    message::{Command, InputKind, Report, RunId, Start},
 };
 use rustix::{
     fs::MemfdFlags,
@@ -121,7 +121,7 @@ impl Worker {
         let bundle = rustix::fs::memfd_create("bundle", MemfdFlags::CLOEXEC).expect("a memfd");
         let mut file = File::from(bundle);
         file.write_all(&content).expect("room for a bundle");
-        let start = Start { run, bundle: Digest::of(&content), arguments: job.arguments, limits: job.limits };
+        let start = Start { run, bundle: Digest::of(&content), arguments: job.arguments, limits: job.limits, input: InputKind::Descriptor, reimage: true };
         self.send(&Command::Start(start), &[file.as_fd(), job.input.as_fd()]);
         run
     }

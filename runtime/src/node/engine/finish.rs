@@ -163,7 +163,7 @@ impl Engine {
         finished: &mut Finished,
     ) -> Op {
         let ended_unix_ms = unix_ms();
-        let vm = run.and_then(|run| run.vm.get().copied());
+        let (vm, start) = run.and_then(|run| run.vm.get().copied()).unzip();
         let statement = Statement {
             node: self.key.public(),
             client: job.key.client,
@@ -173,7 +173,8 @@ impl Engine {
             arguments: arguments_digest(&arguments(&job.record.arguments, index)),
             input: job.record.input,
             vm,
-            start: StartPath::New,
+            // Where there was no VM, no job was in it before.
+            start: start.unwrap_or(StartPath::New),
             outcome: outcome.clone(),
             usage,
             output: finished.outputs.digest(),

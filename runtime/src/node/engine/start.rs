@@ -9,7 +9,7 @@ use crate::node::{
     tenant::Assignment,
 };
 use denali_protocol::job::{Outcome, Usage};
-use denali_vmm::worker::message::{RunId, Start};
+use denali_vmm::worker::message::{InputKind, RunId, Start};
 use rustix::fs::{MemfdFlags, memfd_create};
 use std::{
     fs::File,
@@ -105,6 +105,8 @@ impl Engine {
                     bundle: job.record.bundle,
                     arguments: arguments(&job.record.arguments, pick.index),
                     limits,
+                    input: InputKind::Descriptor,
+                    reimage: self.policy.node.reimage,
                 };
                 self.tenants.assign(self, Assignment { run: Arc::clone(&run), start, bundle, input });
                 // Who cancelled it meanwhile may have told the worker before it knew of the run.

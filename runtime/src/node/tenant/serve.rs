@@ -125,9 +125,9 @@ fn heed(engine: &Arc<Engine>, tenant: &Tenant, report: Report) {
     let run = |id| tenant.state().runs.get(&id).map(|given| Arc::clone(&given.run));
     match report {
         Report::Ready(_) => {}
-        Report::Started { run: id, vm } => {
+        Report::Started { run: id, vm, path } => {
             if let Some(run) = run(id) {
-                let _ = run.vm.set(vm);
+                let _ = run.vm.set((vm, path));
                 run.job.wake();
             }
         }

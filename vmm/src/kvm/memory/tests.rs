@@ -1,8 +1,8 @@
-use super::GuestMemory;
+use super::{GuestMemory, Pagemap};
 use crate::machine::image::Image;
 use denali_abi::memory::IMAGE_BASE;
 use denali_protocol::bundle::{Content, CpuModel, PackRequest, pack};
-use std::{fs::File, os::unix::fs::MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use vm_memory::Bytes;
 
 const MEMORY: u64 = 16 << 20;
@@ -45,7 +45,7 @@ fn byte(memory: &GuestMemory, address: u64) -> u8 {
 #[test]
 fn memory_is_private_and_costs_once() {
     let image = image();
-    let blocks = image.file.metadata().expect("a memfd").blocks();
+    let blocks = image.ram[0].file.metadata().expect("a memfd").blocks();
     let (first, second) = (GuestMemory::new(&image).expect("memory"), GuestMemory::new(&image).expect("memory"));
     for memory in [&first, &second] {
         let found = [IMAGE_BASE, IMAGE_BASE + 2, DATA, DATA + 99, DATA + 100, DATA + (4 << 20), MEMORY - 1];
@@ -54,13 +54,13 @@ fn memory_is_private_and_costs_once() {
     for at in (IMAGE_BASE..MEMORY).step_by(4096) {
         first.ram().write_obj(0xaau8, at as usize).expect("inside of memory");
     }
-    let pagemap = File::open("/proc/self/pagemap").expect("it is there");
+    let pagemap = Pagemap::open().expect("it is there");
     assert!(first.resident_kib(&pagemap).expect("it can be read") >= (MEMORY - IMAGE_BASE) / 1024);
     assert!(second.resident_kib(&pagemap).expect("it can be read") < 1024);
     assert_eq!(byte(&second, DATA), 7);
     assert_eq!(byte(&second, DATA + (4 << 20)), 0);
     assert_eq!(byte(&GuestMemory::new(&image).expect("memory"), IMAGE_BASE), 0xeb);
-    assert_eq!(image.file.metadata().expect("a memfd").blocks(), blocks);
+    assert_eq!(image.ram[0].file.metadata().expect("a memfd").blocks(), blocks);
 }
 
 /// The file's contents follow the program's zeros, and are where the module table says.

@@ -43,10 +43,10 @@ fn count(images: &Images) -> usize {
 #[test]
 fn an_image_is_prepared_once_and_the_oldest_goes() {
     let images = Images::default();
-    let get = |n| images.get(digest(n), 16 << 20, bundle(&program(), 10)).expect("an image");
+    let get = |n| images.get(digest(n), 16 << 20, bundle(&program(), 10)).expect("an image").0;
     let first = get(0);
     assert!(Arc::ptr_eq(&first, &get(0)));
-    let other_size = images.get(digest(0), 32 << 20, bundle(&program(), 10)).expect("an image");
+    let (other_size, _) = images.get(digest(0), 32 << 20, bundle(&program(), 10)).expect("an image");
     assert!(!Arc::ptr_eq(&first, &other_size), "an image is for one size of memory");
     for n in 1..KEPT - 1 {
         get(n);
@@ -61,7 +61,7 @@ fn an_image_is_prepared_once_and_the_oldest_goes() {
 fn large_images_are_not_hoarded() {
     let images = Images::default();
     for n in 0..4 {
-        let image = images.get(digest(n), 1 << 30, bundle(&program(), 200 << 20)).expect("an image");
+        let (image, _) = images.get(digest(n), 1 << 30, bundle(&program(), 200 << 20)).expect("an image");
         assert!(image.bytes() > 200 << 20);
         assert!(count(&images) <= 2, "512 MiB hold two of them");
     }

@@ -24,12 +24,14 @@ fn a_slow_node_holds_no_one_up() {
     for run in 0..count {
         reporter.send(&output(run)).expect("the node is there");
     }
+    reporter.flush();
     assert!(!reporter.keeps_up());
     for run in 0..count {
         assert_eq!(read(&mut node), output(run));
     }
     assert!(reporter.keeps_up());
     reporter.send(&output(count)).expect("the node is there");
+    reporter.flush();
     assert_eq!(read(&mut node), output(count));
 }
 

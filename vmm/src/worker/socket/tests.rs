@@ -1,5 +1,5 @@
-use super::{Commands, SocketError};
-use crate::worker::message::{Command, RunId, Start};
+use super::{Commands, Next, SocketError};
+use crate::worker::message::{Command, InputKind, RunId, Start};
 use denali_protocol::{
     digest::Digest,
     job::Limits,
@@ -22,7 +22,9 @@ fn pair() -> (UnixStream, Commands) {
 
 fn start(run: u64) -> Command {
     let limits = Limits { memory_bytes: 1, cpu_time_us: 2, wall_time_us: 3, output_bytes: 4 };
-    Command::Start(Start { run: RunId(run), bundle: Digest::of(b""), arguments: vec!["x".repeat(300)], limits })
+    let arguments = vec!["x".repeat(300)];
+    let input = InputKind::Descriptor;
+    Command::Start(Start { run: RunId(run), bundle: Digest::of(b""), arguments, limits, input, reimage: true })
 }
 
 fn file(text: &str) -> File {
@@ -61,11 +63,21 @@ fn commands_split_at_every_byte_are_whole() {
         send(&node, &bytes[..split], &[file("bundle"), file("input")]);
         send(&node, &bytes[split..], &[]);
         drop(node);
-        assert_eq!(commands.next().expect("a command"), Some(start(1)));
+        assert_eq!(wait(&mut commands).expect("a command"), Next::Command(start(1)));
         let (bundle, input) = commands.take_descriptors().expect("two descriptors");
         assert_eq!((text(bundle), text(input)), ("bundle".to_owned(), "input".to_owned()));
-        assert_eq!(commands.next().expect("a command"), Some(Command::Cancel(RunId(1))));
-        assert_eq!(commands.next().expect("the end"), None);
+        assert_eq!(wait(&mut commands).expect("a command"), Next::Command(Command::Cancel(RunId(1))));
+        assert_eq!(wait(&mut commands).expect("the end"), Next::Closed);
+    }
+}
+
+/// The next thing to do.
+fn wait(commands: &mut Commands) -> Result<Next, SocketError> {
+    loop {
+        match commands.next() {
+            Ok(Next::Nothing) => thread::yield_now(),
+            next => return next,
+        }
     }
 }
 
@@ -80,7 +92,7 @@ fn descriptors_stay_with_their_commands() {
         }
     });
     for run in 0..50 {
-        assert_eq!(commands.next().expect("a command"), Some(start(run)));
+        assert_eq!(wait(&mut commands).expect("a command"), Next::Command(start(run)));
         let (bundle, input) = commands.take_descriptors().expect("two descriptors");
         assert_eq!((text(bundle), text(input)), (run.to_string(), format!("input {run}")));
     }
@@ -92,7 +104,7 @@ fn missing_descriptors_are_an_error() {
     for files in [vec![], vec![file("one")]] {
         let (node, mut commands) = pair();
         send(&node, &frame::encode(&start(1)).expect("a short command"), &files);
-        assert!(commands.next().is_ok());
+        assert!(wait(&mut commands).is_ok());
         assert!(matches!(commands.take_descriptors(), Err(SocketError::Descriptors)));
     }
 }
@@ -102,12 +114,12 @@ fn frames_too_long_or_malformed_are_errors() {
     for announced in [FRAME_BYTES as u32 + 1, u32::MAX] {
         let (node, mut commands) = pair();
         send(&node, &announced.to_le_bytes(), &[]);
-        let error = commands.next().expect_err("no such frame");
+        let error = wait(&mut commands).expect_err("no such frame");
         assert!(matches!(error, SocketError::Frame(FrameError::TooLong { announced: a }) if a == announced as usize));
     }
     let (node, mut commands) = pair();
     send(&node, &[4, 0, 0, 0, 9, 9, 9, 9], &[]);
-    assert!(matches!(commands.next(), Err(SocketError::Frame(FrameError::Message(_)))));
+    assert!(matches!(wait(&mut commands), Err(SocketError::Frame(FrameError::Message(_)))));
 }
 
 #[test]
@@ -117,6 +129,6 @@ fn an_end_within_a_command_is_an_error() {
         let (node, mut commands) = pair();
         send(&node, &bytes[..length], &[]);
         drop(node);
-        assert!(matches!(commands.next(), Err(SocketError::Io(_))), "{length} bytes");
+        assert!(matches!(wait(&mut commands), Err(SocketError::Io(_))), "{length} bytes");
     }
 }

@@ -1,0 +1,173 @@
+//! What is at hand for the next job of a bundle: the template that its VMs start from, and virtual hardware made before it
+//! is needed.
+
+use crate::{
+    kvm::Host,
+    vm::{Given, Hardware, HardwareError, Template, usual_rings_suffice},
+};
+use denali_protocol::receipt::StartPath;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Hardware kept of VMs that have ended.
+const USED: usize = 64;
+
+/// Hardware kept in which no job ran.
+const FRESH: usize = 2;
+
+/// The shelf of one bundle.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    cold: Arc<Template>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    warm: Warm,
+    starts: u64,
+    /// Put back to what the current template is.
+    used: Vec<Hardware>,
+    fresh: Vec<Hardware>,
+    /// Fresh hardware that is being made.
+    coming: usize,
+}
+
+/// Whether VMs start from a CHECKPOINT.
+#[derive(Clone, Debug, Default)]
+enum Warm {
+    /// No one has tried.
+    #[default]
+    Untried,
+    /// A VM is on its way to one.
+    Trying,
+    /// They do.
+    Taken(Arc<Template>),
+    /// The program makes none.
+    Never,
+}
+
+/// Hardware for a job, and how to start it.
+pub(super) struct Ready {
+    pub(super) hardware: Hardware,
+    pub(super) path: StartPath,
+    pub(super) given: Given,
+}
+
+impl Shelf {
+    pub(super) fn new(template: Template) -> Self {
+        Self { cold: Arc::new(template), state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes that the templates hold.
+    pub(super) fn bytes(&self) -> u64 {
+        let warm = match &self.state().warm {
+            Warm::Taken(template) => template.image.bytes(),
+            _ => 0,
+        };
+        self.cold.image.bytes() + warm
+    }
+
+    /// Hardware for a job with so much input; `reimage` says whether an earlier job's will do.
+    pub(super) fn take(&self, host: &Host, input_bytes: u64, reimage: bool) -> Result<Ready, HardwareError> {
+        let (template, found, given) = {
+            let mut state = self.state();
+            state.starts += 1;
+            let usual = usual_rings_suffice(&self.cold, input_bytes);
+            let mut given = Given::Job;
+            let template = match &state.warm {
+                Warm::Taken(template) if usual => Arc::clone(template),
+                // The second job of a bundle is a sign that there will be a third.
+                Warm::Untried if usual && state.starts > 1 => {
+                    state.warm = Warm::Trying;
+                    given = Given::NothingYet;
+                    Arc::clone(&self.cold)
+                }
+                _ => Arc::clone(&self.cold),
+            };
+            let used = if reimage { pop(&mut state.used, &template) } else { None };
+            let found = match used {
+                Some(hardware) => Some((hardware, StartPath::Reimaged)),
+                None => pop(&mut state.fresh, &template).map(|hardware| (hardware, StartPath::New)),
+            };
+            (template, found, given)
+        };
+        let (hardware, path) = match found {
+            Some(found) => found,
+            None => (Hardware::new(host, &template)?, StartPath::New),
+        };
+        Ok(Ready { hardware, path, given })
+    }
+
+    /// VMs start from this copy from now on. Gives what is of no more use.
+    pub(super) fn captured(&self, template: Template) -> Vec<Hardware> {
+        let mut state = self.state();
+        state.warm = Warm::Taken(Arc::new(template));
+        let State { used, fresh, .. } = &mut *state;
+        used.drain(..).chain(fresh.drain(..)).collect()
+    }
+
+    /// The program makes no CHECKPOINT, or none that can be used.
+    pub(super) fn never(&self) {
+        self.state().warm = Warm::Never;
+    }
+
+    /// Hardware as in the beginning, for the VM that was to reach a CHECKPOINT and did not.
+    pub(super) fn cold(&self, host: &Host) -> Result<Hardware, HardwareError> {
+        Hardware::new(host, &self.cold)
+    }
+
+    /// Keeps hardware that was put back, or gives it back where there is enough.
+    pub(super) fn keep(&self, hardware: Hardware) -> Option<Hardware> {
+        let mut state = self.state();
+        if state.used.len() >= USED || !Arc::ptr_eq(hardware.template(), &self.current(&state)) {
+            return Some(hardware);
+        }
+        state.used.push(hardware);
+        None
+    }
+
+    /// The template to make fresh hardware from, where there should be some: the caller makes it and calls
+    /// [`Shelf::restock`].
+    pub(super) fn wants_fresh(&self) -> Option<Arc<Template>> {
+        let mut state = self.state();
+        if state.starts < 2 || state.fresh.len() + state.coming >= FRESH || matches!(state.warm, Warm::Untried | Warm::Trying) {
+            return None;
+        }
+        state.coming += 1;
+        Some(self.current(&state))
+    }
+
+    /// Takes fresh hardware, or the news that none could be made. Gives it back where it is of no use any more.
+    pub(super) fn restock(&self, hardware: Option<Hardware>) -> Option<Hardware> {
+        let mut state = self.state();
+        state.coming -= 1;
+        let hardware = hardware?;
+        if !Arc::ptr_eq(hardware.template(), &self.current(&state)) {
+            return Some(hardware);
+        }
+        state.fresh.push(hardware);
+        None
+    }
+
+    /// Everything on it, to be destroyed.
+    pub(super) fn clear(&self) -> Vec<Hardware> {
+        let mut state = self.state();
+        let State { used, fresh, .. } = &mut *state;
+        used.drain(..).chain(fresh.drain(..)).collect()
+    }
+
+    fn current(&self, state: &State) -> Arc<Template> {
+        match &state.warm {
+            Warm::Taken(template) => Arc::clone(template),
+            _ => Arc::clone(&self.cold),
+        }
+    }
+}
+
+fn pop(shelf: &mut Vec<Hardware>, template: &Arc<Template>) -> Option<Hardware> {
+    shelf.pop_if(|hardware| Arc::ptr_eq(hardware.template(), template))
+}
