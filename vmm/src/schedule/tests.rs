@@ -61,6 +61,16 @@ fn new_vms_start_at_the_clock() {
     assert_eq!(turns(&mut scheduler, 6), [2, 0, 1, 2, 0, 1]);
 }
 
+/// Who ran alone for long owes nothing to who comes then, and has nothing ahead of it.
+#[test]
+fn the_clock_goes_on_while_one_runs_alone() {
+    let mut scheduler = with(1, 1);
+    assert_eq!(scheduler.pick(at(0)), Some(key(0)));
+    scheduler.add(key(1), at(10_000));
+    scheduler.yielded(key(0), ms(10_000), at(10_000));
+    assert_eq!(turns(&mut scheduler, 4), [0, 1, 0, 1]);
+}
+
 /// Job after job, each a new VM with the lowest key: the hog still gets as much as they do together.
 #[test]
 fn a_stream_of_short_jobs_shares_with_a_hog() {

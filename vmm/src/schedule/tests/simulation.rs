@@ -171,11 +171,23 @@ fn sleepers_run_soon_and_hogs_share_equally() {
     }
 }
 
+/// Where hogs mostly have a CPU each, they run on past their slices; that counts as well.
+#[test]
+fn hogs_that_are_seldom_interrupted_share_equally() {
+    for seed in 0..8 {
+        let others = std::iter::repeat_n(Kind::Sleeper, 15).chain([Kind::Flapper(16_301, 40_001)]);
+        let mut world = World::new(2, seed, [Kind::Hog, Kind::Hog].into_iter().chain(others));
+        world.run(ms(5_000));
+        let used = world.used(is_hog);
+        assert!(spread(&used) <= 2 * SLICE, "{used:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
-    /// Whatever the others do: hogs differ by two slices at the most at any time, and none that idles now and then gets
-    /// more than they do, but for its credit.
+    /// Whatever the others do, over any time: hogs differ by three slices at the most (what one was ahead before, what the
+    /// other is now, and what runs), and none that idles now and then gets more than they do, but for its credit.
     #[test]
     fn shares_are_fair(
         seed in any::<u64>(),
@@ -194,10 +206,10 @@ proptest! {
             world.run(ms(50));
             let used: Vec<Duration> = world.used(all).iter().zip(&before).map(|(now, then)| *now - *then).collect();
             let hogs = &used[..hogs];
-            prop_assert!(spread(hogs) <= 2 * SLICE + ms(1), "{hogs:?}");
+            prop_assert!(spread(hogs) <= 3 * SLICE, "{hogs:?}");
             let least = *hogs.iter().min().unwrap();
             for (vm, used) in used.iter().enumerate() {
-                prop_assert!(*used <= least + 3 * SLICE, "VM {vm}: {used:?}, a hog {least:?}");
+                prop_assert!(*used <= least + 4 * SLICE, "VM {vm}: {used:?}, a hog {least:?}");
             }
             // The lease changes, and from then on it is the same again.
             if round % 20 == 10 {
