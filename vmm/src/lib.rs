@@ -7,6 +7,7 @@
 //! | [`kvm`] | everything that knows KVM, and nearly all `unsafe` |
 //! | [`nic`] | the VMM's end of the NIC rings |
 //! | [`gateway`] | the one thing a VM can reach: the job channel |
+//! | `schedule` | which VM of a worker runs next; pure |
 //! | `vm` | one VM from its first instruction to its end |
 //! | `schedule` | which VM runs next |
 //! | [`measure`] | VMs in the calling process, for benches |

@@ -6,6 +6,7 @@
 //! | `data` | the data directory: lock and key |
 //! | `policy` | who may run what |
 //! | `queue` | which job starts next; pure |
+//! | `cpus` | which worker may use how many CPUs; pure |
 //! | `job` | jobs and runs in memory |
 //! | `engine` | carries out what the queue decides: submit, start, finish, restart |
 //! | `tenant` | workers, one a client |
@@ -15,6 +16,7 @@
 //! | `server`, `follow` | the node's side of connections |
 
 mod bundles;
+mod cpus;
 mod data;
 mod engine;
 mod follow;
