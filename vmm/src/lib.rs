@@ -7,6 +7,7 @@
 //! | [`kvm`] | everything that knows KVM, and nearly all `unsafe` |
 //! | [`nic`] | the VMM's end of the NIC rings |
 //! | [`gateway`] | the one thing a VM can reach: the job channel |
+//! | `swap` | where whole idle VMs wait on disk |
 //! | `vm` | one VM from its first instruction to its end |
 //! | [`measure`] | VMs in the calling process, for benches |
 //! | [`worker`] | the process that holds the VMs of one tenant |
@@ -16,5 +17,6 @@ pub mod kvm;
 pub mod machine;
 pub mod measure;
 pub mod nic;
+mod swap;
 mod vm;
 pub mod worker;
