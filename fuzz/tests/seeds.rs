@@ -17,7 +17,7 @@ use denali_protocol::{
         message::{Event, JobResult, Refusal, RefusalKind, Request, Response, Submit},
     },
 };
-use denali_vmm::worker::message::{Command, Report, RunId, Start};
+use denali_vmm::worker::message::{Command, InputKind, Report, RunId, Start};
 use serde::Serialize;
 use std::{fs, path::PathBuf};
 
@@ -186,7 +186,14 @@ fn ring(steps: &[(u8, u64)]) -> Vec<u8> {
 fn worker() -> [(&'static str, Vec<u8>); 3] {
     let run = RunId(1);
     let limits = Limits { memory_bytes: 4 << 20, cpu_time_us: 1, wall_time_us: 1, output_bytes: 1 };
-    let start = Start { run, bundle: Digest::of(b"bundle"), arguments: vec!["a".to_owned()], limits };
+    let start = Start {
+        run,
+        bundle: Digest::of(b"bundle"),
+        arguments: vec!["a".to_owned()],
+        limits,
+        input: InputKind::Descriptor,
+        reimage: true,
+    };
     [
         ("messages/start", encoded(&Command::Start(start))),
         ("messages/ready", encoded(&Report::Ready(Err("no KVM".to_owned())))),

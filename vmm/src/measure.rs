@@ -15,6 +15,7 @@ use denali_protocol::{
     receipt::StartPath,
 };
 use std::{
+    cell::RefCell,
     io,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -27,6 +28,7 @@ pub struct Program {
     template: Arc<Template>,
     limits: Limits,
     alarm: Alarm,
+    frame: RefCell<Vec<u8>>,
 }
 
 /// Virtual hardware, made before it is needed.
@@ -108,7 +110,7 @@ impl Program {
             output_bytes: 1 << 20,
         };
         kvm::install_signal_handlers()?;
-        Ok(Self { host, template: Arc::new(Template::cold(image)?), limits, alarm: Alarm::new()? })
+        Ok(Self { host, template: Arc::new(Template::cold(image)?), limits, alarm: Alarm::new()?, frame: RefCell::default() })
     }
 
     /// From now on VMs start from a copy taken at the program's first CHECKPOINT.
@@ -118,11 +120,11 @@ impl Program {
     pub fn warm(&mut self) -> Result<(), MeasureError> {
         let hardware = Hardware::new(&self.host, &self.template)?;
         let (job, _) = self.job(&[], &[]);
-        let mut frame = Vec::new();
+        let frame = &mut *self.frame.borrow_mut();
         let (path, begun) = (StartPath::New, Instant::now());
-        let mut vm = Vm::start(&self.host, hardware, job, path, Given::NothingYet, begun, &mut frame)?;
+        let mut vm = Vm::start(&self.host, hardware, job, path, Given::NothingYet, begun, frame)?;
         kvm::forget_interruption();
-        let Stop::Checkpoint = vm.run(&self.alarm, SLICE, &mut frame) else { return Err(MeasureError::NoCheckpoint) };
+        let Stop::Checkpoint = vm.run(&self.alarm, SLICE, frame) else { return Err(MeasureError::NoCheckpoint) };
         self.template = Arc::new(vm.capture(&self.host)?);
         Ok(())
     }
@@ -168,11 +170,11 @@ impl Program {
         input: &[u8],
     ) -> Result<(Run, Machine), MeasureError> {
         let (job, collected) = self.job(arguments, input);
-        let mut frame = Vec::new();
-        let mut vm = Vm::start(&self.host, hardware, job, StartPath::New, Given::Job, begun, &mut frame)?;
+        let frame = &mut *self.frame.borrow_mut();
+        let mut vm = Vm::start(&self.host, hardware, job, StartPath::New, Given::Job, begun, frame)?;
         let outcome = loop {
             kvm::forget_interruption();
-            match vm.run(&self.alarm, SLICE, &mut frame) {
+            match vm.run(&self.alarm, SLICE, frame) {
                 Stop::Ended(outcome) => break outcome,
                 Stop::Idle(until) => {
                     let until = until.ok_or(MeasureError::Waits)?;
@@ -181,7 +183,7 @@ impl Program {
                 Stop::Slice | Stop::Checkpoint | Stop::NoCheckpoint => {}
             }
         };
-        let (outcome, usage) = vm.finish(&self.host, outcome, &mut frame);
+        let (outcome, usage) = vm.finish(&self.host, outcome, frame);
         let output = std::mem::take(&mut *collected.0.lock().unwrap_or_else(PoisonError::into_inner));
         let run = Run { took: begun.elapsed(), outcome, usage, output };
         Ok((run, Machine(vm.into_hardware())))

@@ -1,13 +1,12 @@
 //! `denali bench vm`: how long a VM takes, against an exit and a process start measured in the same run.
 
 use super::{distribution::Distribution, host::Host, print, samples};
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use denali_protocol::job::Outcome;
 use denali_samples::NATIVE_HELLO;
-use denali_vmm::measure::{Program, Run};
+use denali_vmm::measure::{Machine, Program, Run};
 use serde::Serialize;
 use std::{
-    collections::BTreeMap,
     fs,
     os::unix::fs::PermissionsExt,
     path::Path,
@@ -15,13 +14,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Measure VMs: an exit, a fresh VM, a process start, and computing in a VM against natively.
+/// Measure VMs: an exit, a job in a re-imaged VM, in a new one, and a process start.
+///
+/// The job takes 64 bytes of input by the NIC, dirties 16 pages, and sends a line of output by the NIC.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  denali bench vm --json")]
 pub(crate) struct Args {
-    /// Fresh VMs and processes to start, each.
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    /// Jobs and processes to start, of each kind.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     rounds: u32,
+    /// Other VMs alive in the process meanwhile.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=5_000))]
+    alive: u32,
     /// Print JSON: one object.
     #[arg(long)]
     json: bool,
@@ -32,45 +36,62 @@ pub(crate) struct Args {
 struct Measured {
     /// One `out` from CPL 3 to the VMM and back.
     exit_us: f64,
-    /// A VM created, hello run in it, its output read, the VM destroyed.
-    fresh_us: f64,
-    fresh_p99_us: f64,
+    /// A job in a VM that earlier ones ran in, and putting the VM back.
+    reimaged_us: f64,
+    reimaged_p99_us: f64,
+    /// A job in a VM in which no job ran, made before.
+    new_us: f64,
+    new_p99_us: f64,
+    /// Making a VM, a job in it, and destroying it.
+    new_total_us: f64,
+    new_total_p99_us: f64,
     /// `posix_spawn` and `wait` of a static C hello.
     process_us: f64,
-    /// Least time in the VM over least time natively, for each computation.
-    guest_to_native: BTreeMap<&'static str, f64>,
+    reimaged_to_exit: f64,
+    new_to_exit: f64,
+    reimaged_to_process: f64,
     host: Host,
 }
 
 pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
-    let (fresh, process) = starts(args.rounds)?;
+    let exit_us = micros(exit_ns()?);
+    let starts = starts(args)?;
+    let reimaged_us = micros(starts.reimaged.median());
+    let new_us = micros(starts.new.median());
+    let process_us = micros(starts.process.median());
     let measured = Measured {
-        exit_us: micros(exit_ns()?),
-        fresh_us: micros(fresh.median()),
-        fresh_p99_us: micros(fresh.percentile(99)),
-        process_us: micros(process.median()),
-        guest_to_native: computations()?,
+        exit_us,
+        reimaged_us,
+        reimaged_p99_us: micros(starts.reimaged.percentile(99)),
+        new_us,
+        new_p99_us: micros(starts.new.percentile(99)),
+        new_total_us: micros(starts.new_total.median()),
+        new_total_p99_us: micros(starts.new_total.percentile(99)),
+        process_us,
+        reimaged_to_exit: reimaged_us / exit_us,
+        new_to_exit: new_us / exit_us,
+        reimaged_to_process: reimaged_us / process_us,
         host: Host::describe(),
     };
     if args.json {
         print::json(&measured)?;
     } else {
-        show(&measured)?;
+        show(&measured, args.alive)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(measured: &Measured) -> anyhow::Result<()> {
-    let Measured { exit_us, fresh_us, fresh_p99_us, process_us, guest_to_native, host } = measured;
-    print::line(host.to_string())?;
-    print::line(format!("exit from CPL 3 and back    {exit_us:>8.1} µs"))?;
-    print::line(format!("fresh VM, hello to the end  {fresh_us:>8.1} µs   p99 {fresh_p99_us:.1} µs"))?;
-    print::line(format!("process, hello to the end   {process_us:>8.1} µs"))?;
-    print::line(format!("a fresh VM takes {:.1} exits, {:.2} processes", fresh_us / exit_us, fresh_us / process_us))?;
-    for (name, ratio) in guest_to_native {
-        print::line(format!("{name:<27} {ratio:>8.3} × native time"))?;
-    }
-    Ok(())
+fn show(measured: &Measured, alive: u32) -> anyhow::Result<()> {
+    let line = |what: &str, us: f64, rest: String| print::line(format!("{what:<41} {us:>8.1} µs   {rest}"));
+    let exits = |us: f64, p99: f64| format!("{:.1} exits, p99 {p99:.1} µs", us / measured.exit_us);
+    print::line(measured.host.to_string())?;
+    line("exit from CPL 3 and back", measured.exit_us, String::new())?;
+    line("job in a re-imaged VM", measured.reimaged_us, exits(measured.reimaged_us, measured.reimaged_p99_us))?;
+    line("job in a new VM, made before", measured.new_us, exits(measured.new_us, measured.new_p99_us))?;
+    let what = format!("job in a new VM, all of it, {alive} others alive");
+    line(&what, measured.new_total_us, exits(measured.new_total_us, measured.new_total_p99_us))?;
+    line("process, hello to the end", measured.process_us, String::new())?;
+    print::line(format!("a job in a re-imaged VM takes {:.3} processes", measured.reimaged_to_process))
 }
 
 fn micros(ns: u64) -> f64 {
@@ -85,10 +106,9 @@ fn program(name: &str) -> anyhow::Result<Program> {
     Ok(Program::prepare(&samples::named(name)?)?)
 }
 
-fn run(program: &Program, argument: &str) -> anyhow::Result<Run> {
-    let (run, _) = program.run(&[argument.to_owned()], &[])?;
+fn succeeded(run: &Run) -> anyhow::Result<()> {
     ensure!(run.outcome == Outcome::Exited(0), "the sample {}", run.outcome);
-    Ok(run)
+    Ok(())
 }
 
 /// The median over VMs of the mean over a thousand exits.
@@ -96,30 +116,65 @@ fn exit_ns() -> anyhow::Result<u64> {
     let program = program("exits")?;
     let mut measured = Vec::new();
     for _ in 0..9 {
-        let output = String::from_utf8(run(&program, "1000")?.output)?;
-        measured.push(output.trim().parse()?);
+        let (run, _) = program.run(&["1000".to_owned()], &[])?;
+        succeeded(&run)?;
+        measured.push(String::from_utf8(run.output)?.trim().parse()?);
     }
     Ok(Distribution::of(measured).median())
 }
 
-/// Fresh VMs and processes in turn, so that both meet the same machine.
-fn starts(rounds: u32) -> anyhow::Result<(Distribution, Distribution)> {
-    let program = program("hello")?;
+/// Nanoseconds, each.
+struct Starts {
+    reimaged: Distribution,
+    new: Distribution,
+    new_total: Distribution,
+    process: Distribution,
+}
+
+/// All kinds in turn, so that they meet the same machine.
+fn starts(args: &Args) -> anyhow::Result<Starts> {
+    let input = [1; 64];
+    let mut program = program("start-bench")?;
+    program.warm()?;
+    let _others: Vec<Machine> = (0..args.alive).map(|_| program.make()).collect::<Result<_, _>>()?;
     let directory = tempfile::tempdir()?;
     let native = directory.path().join("hello");
     fs::write(&native, NATIVE_HELLO)?;
     fs::set_permissions(&native, fs::Permissions::from_mode(0o755))?;
-    let (mut fresh, mut process) = (Vec::new(), Vec::new());
-    // One of each first, not counted: caches are warm for both.
-    for round in 0..=rounds {
-        let vm = nanos(run(&program, "VM")?.total);
-        let native = nanos(process_start(&native)?);
-        if round > 0 {
-            fresh.push(vm);
-            process.push(native);
+
+    let [mut reimaged, mut new, mut new_total, mut process] = [const { Vec::new() }; 4];
+    let mut used = program.make()?;
+    // Some of each first, not counted: caches are warm for all.
+    for round in 0..args.rounds + 5 {
+        let begun = Instant::now();
+        let (run, mut machine) = program.run_in(used, &[], &input)?;
+        program.reset(&mut machine)?;
+        let reimaged_took = begun.elapsed();
+        succeeded(&run)?;
+        used = machine;
+
+        let machine = program.make()?;
+        let (run, machine) = program.run_in(machine, &[], &input)?;
+        succeeded(&run)?;
+        let new_took = run.took;
+        drop(machine);
+
+        let begun = Instant::now();
+        let (run, machine) = program.run(&[], &input)?;
+        drop(machine);
+        let total_took = begun.elapsed();
+        succeeded(&run)?;
+
+        let process_took = process_start(&native)?;
+        if round >= 5 {
+            reimaged.push(nanos(reimaged_took));
+            new.push(nanos(new_took));
+            new_total.push(nanos(total_took));
+            process.push(nanos(process_took));
         }
     }
-    Ok((Distribution::of(fresh), Distribution::of(process)))
+    let [reimaged, new, new_total, process] = [reimaged, new, new_total, process].map(Distribution::of);
+    Ok(Starts { reimaged, new, new_total, process })
 }
 
 fn process_start(program: &Path) -> anyhow::Result<Duration> {
@@ -128,27 +183,4 @@ fn process_start(program: &Path) -> anyhow::Result<Duration> {
     let time = begun.elapsed();
     ensure!(status.success(), "the native hello failed");
     Ok(time)
-}
-
-/// The same code in a VM and natively, in turn; the ratio of the least times, since noise only ever adds.
-fn computations() -> anyhow::Result<BTreeMap<&'static str, f64>> {
-    const ROUNDS: usize = 11;
-    let program = program("kernels-bench")?;
-    let mut times: BTreeMap<&'static str, (Vec<u64>, Vec<u64>)> = BTreeMap::new();
-    for _ in 0..ROUNDS {
-        // Two rounds in the VM, the first of them to touch its memory.
-        let output = String::from_utf8(run(&program, "2")?.output)?;
-        for (name, kernel) in denali_kernels::suite::ALL {
-            let line = output.lines().rfind(|line| line.split(' ').next() == Some(name));
-            let guest = line.and_then(|line| line.split(' ').nth(1)).context("the sample left out a computation")?;
-            let begun = Instant::now();
-            std::hint::black_box(kernel());
-            let native = nanos(begun.elapsed());
-            let (in_guest, natively) = times.entry(name).or_default();
-            in_guest.push(guest.parse()?);
-            natively.push(native);
-        }
-    }
-    let least = |times: Vec<u64>| times.into_iter().min().unwrap_or(0) as f64;
-    Ok(times.into_iter().map(|(name, (guest, native))| (name, least(guest) / least(native))).collect())
 }

@@ -4,8 +4,8 @@
 
 use super::{Reports, SpawnError, Worker};
 use denali_protocol::{
-    receipt::StartPath,
     job::{Channel, Outcome, Usage, VmId},
+    receipt::StartPath,
     wire::frame,
 };
 use denali_vmm::worker::message::{Command, Report, RunId, Start};

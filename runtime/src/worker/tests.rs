@@ -2,9 +2,9 @@
 
 use super::{fake, *};
 use denali_protocol::{
-    receipt::StartPath,
     digest::Digest,
     job::{Channel, Clock, Limits, Outcome, VmId},
+    receipt::StartPath,
     wire::frame,
 };
 use std::{fs::File, io::Write, os::unix::net::UnixStream};
@@ -14,7 +14,14 @@ const LIMITS: Limits =
 
 fn start(run: u64, words: &str) -> Start {
     let arguments = words.split(' ').map(str::to_owned).collect();
-    Start { run: RunId(run), bundle: Digest([0; 32]), arguments, limits: LIMITS, input: InputKind::Descriptor, reimage: true }
+    Start {
+        run: RunId(run),
+        bundle: Digest([0; 32]),
+        arguments,
+        limits: LIMITS,
+        input: denali_vmm::worker::message::InputKind::Descriptor,
+        reimage: true,
+    }
 }
 
 fn nothing() -> OwnedFd {
@@ -112,7 +119,7 @@ async fn a_worker_that_does_not_read_cannot_make_this_process_grow() {
 fn texts_from_a_worker_are_clipped_and_printable() {
     let mut runs = Runs::default();
     runs.admit(Report::Ready(Ok(()))).unwrap();
-    runs.begin(RunId(1), LIMITS);
+    runs.begin(&start(1, ""));
     let outcome = Outcome::Unstartable("\u{1b}[2Jé".repeat(100_000));
     let report = runs.admit(Report::Ended { run: RunId(1), outcome, usage: Default::default() }).unwrap();
     let Report::Ended { outcome: Outcome::Unstartable(text), .. } = report else { panic!("{report:?}") };
@@ -126,7 +133,7 @@ fn no_vm_has_the_name_of_another() {
     let mut run = 0;
     let mut started = |vm: u64| {
         run += 1;
-        runs.begin(RunId(run), LIMITS);
+        runs.begin(&start(run, ""));
         runs.admit(Report::Started { run: RunId(run), vm: VmId(vm), path: StartPath::New }).is_ok()
     };
     // Upwards from anywhere, not quite in order.
@@ -144,7 +151,7 @@ fn a_run_ends_at_its_own_limits() {
     let mut vm = 0;
     let mut end = |outcome: Outcome| {
         vm += 1;
-        runs.begin(RunId(1), LIMITS);
+        runs.begin(&start(1, ""));
         runs.admit(Report::Started { run: RunId(1), vm: VmId(vm), path: StartPath::New }).unwrap();
         runs.admit(Report::Ended { run: RunId(1), outcome, usage: Default::default() }).is_ok()
     };

@@ -16,6 +16,9 @@ use std::{
 /// Room for a message below which reading waits: small pieces cost as much as large ones.
 pub(super) const MESSAGE_BYTES_MIN: usize = HEADER_BYTES + 4096;
 
+/// Read from a pipe at a time: as much as a pipe holds.
+const PIPE_BYTES: usize = 64 << 10;
+
 /// The input.
 #[derive(Debug)]
 pub(crate) enum Feed {
@@ -92,8 +95,14 @@ impl Feed {
                     return Ok(false);
                 }
                 link.start_message(frame, INPUT);
-                frame.resize(room, 0);
-                read(source, &mut frame[start..])?
+                // No more room is cleared than there may be bytes; one that gets none has ended.
+                let most = left.map_or(PIPE_BYTES, |left| usize::try_from(left).unwrap_or(usize::MAX));
+                frame.resize(room.min(start.saturating_add(most)), 0);
+                let bytes = if most == 0 { 0 } else { read(source, &mut frame[start..])? };
+                if let Some(left) = left {
+                    *left = left.saturating_sub(bytes as u64);
+                }
+                bytes
             }
             Self::Messages { pieces, ended } => {
                 let Some(mut piece) = pieces.pop_front() else {

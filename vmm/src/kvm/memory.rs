@@ -78,15 +78,6 @@ impl GuestMemory {
         Ok(words)
     }
 
-    /// KiB of pages that belong to this VM alone. Memory is only ever added while a VM runs, so at its end this is the
-    /// peak.
-    pub(crate) fn resident_kib(&self, pagemap: &Pagemap) -> io::Result<u64> {
-        let mut bytes = 0;
-        pagemap.private(&self.ram, |pages| bytes += pages.end - pages.start)?;
-        pagemap.private(&self.supervisor, |pages| bytes += pages.end - pages.start)?;
-        Ok(bytes / 1024)
-    }
-
     /// Runs of pages of guest memory that belong to this VM alone, in ascending order.
     pub(crate) fn private_ram(&self, pagemap: &Pagemap) -> io::Result<Vec<Range<u64>>> {
         runs(&self.ram, pagemap)
@@ -100,7 +91,8 @@ impl GuestMemory {
     /// Makes `pages` of guest memory, all that belong to this VM alone, what they are in `master`, the memory of its
     /// image that no VM runs in.
     pub(crate) fn restore(&self, pages: &[Range<u64>], master: &Self) -> Result<(), volatile_memory::Error> {
-        if pages.iter().map(|run| run.end - run.start).sum::<u64>() > COPIED_PAGES * PAGE_BYTES && self.forget().is_ok() {
+        if pages.iter().map(|run| run.end - run.start).sum::<u64>() > COPIED_PAGES * PAGE_BYTES && self.forget().is_ok()
+        {
             return Ok(());
         }
         pages.iter().try_for_each(|run| copy_run(&self.ram(), &master.ram(), run))

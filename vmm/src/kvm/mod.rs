@@ -14,5 +14,7 @@ pub use host::{Host, HostError};
 pub(crate) use memory::{GuestMemory, copy_run};
 pub(crate) use pagemap::Pagemap;
 pub(crate) use state::CpuState;
-pub(crate) use thread::{Alarm, Thread, cpu_time, forget_interruption, install_signal_handlers, time_stamp, was_interrupted};
+pub(crate) use thread::{
+    Alarm, Thread, cpu_time, forget_interruption, install_signal_handlers, time_stamp, was_interrupted,
+};
 pub(crate) use vcpu::{Exit, MachineError, Registers, VirtualMachine};

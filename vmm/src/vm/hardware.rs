@@ -19,6 +19,8 @@ pub(crate) struct Hardware {
     pub(super) template: Arc<Template>,
     /// Whether anything in the supervisor slot may have changed: page rights, or the frame of an exception.
     pub(super) supervisor_changed: bool,
+    /// The private pages of guest memory, where nothing ran since they were looked for.
+    private: Option<Vec<Range<u64>>>,
 }
 
 /// The host could not make virtual hardware, or put it back.
@@ -47,9 +49,24 @@ impl Hardware {
         Host::offers(template.image.cpu)?;
         let memory = GuestMemory::new(&template.image)?;
         let machine = VirtualMachine::new(host, memory, template.image.cpu)?;
-        let mut hardware = Self { machine, template: Arc::clone(template), supervisor_changed: false };
+        let mut hardware = Self { machine, template: Arc::clone(template), supervisor_changed: false, private: None };
         hardware.reset_cpu()?;
         Ok(hardware)
+    }
+
+    /// KiB of memory that belong to this hardware alone.
+    pub(super) fn private_kib(&mut self, pagemap: &Pagemap) -> io::Result<u64> {
+        let memory = self.machine.memory();
+        let pages = memory.private_ram(pagemap)?;
+        let supervisor = if self.supervisor_changed { memory.private_supervisor(pagemap)? } else { Vec::new() };
+        let bytes: u64 = pages.iter().chain(&supervisor).map(|run| run.end - run.start).sum();
+        self.private = Some(pages);
+        Ok(bytes / 1024)
+    }
+
+    /// A guest is about to run.
+    pub(super) fn forget_private(&mut self) {
+        self.private = None;
     }
 
     /// What it is made from.
@@ -63,7 +80,10 @@ impl Hardware {
         if !self.machine.is_quiet() {
             return Err(HardwareError::Unquiet);
         }
-        let pages = self.machine.memory().private_ram(pagemap)?;
+        let pages = match self.private.take() {
+            Some(pages) => pages,
+            None => self.machine.memory().private_ram(pagemap)?,
+        };
         self.machine.memory().restore(&pages, &self.template.master)?;
         if self.supervisor_changed {
             self.reset_supervisor(pagemap)?;
@@ -95,7 +115,11 @@ impl Hardware {
         }
         for table in tables {
             for entries in differing(self.machine.memory(), &self.template.master, table)? {
-                protect::write_tables(&mut self.machine, table + 8 * entries.start as u64, &entries_of(&self.template.master, table, entries)?)?;
+                protect::write_tables(
+                    &mut self.machine,
+                    table + 8 * entries.start as u64,
+                    &entries_of(&self.template.master, table, entries)?,
+                )?;
             }
         }
         self.supervisor_changed = false;

@@ -95,6 +95,7 @@ impl Vm {
                 continue;
             }
             self.write_entry_registers(happened);
+            self.hardware.forget_private();
             let exit = self.hardware.machine.run();
             match self.handle(exit, happened, frame) {
                 Next::Enter(bits) => happened = bits,
@@ -125,7 +126,7 @@ impl Vm {
 
     /// KiB of memory that are the VM's own at the moment.
     pub(crate) fn measure_memory(&mut self, pagemap: &Pagemap) -> u64 {
-        let now = self.hardware.machine.memory().resident_kib(pagemap).unwrap_or(0);
+        let now = self.hardware.private_kib(pagemap).unwrap_or(0);
         self.memory_peak_kib = self.memory_peak_kib.max(now);
         now
     }
@@ -301,10 +302,13 @@ impl Vm {
         match (u8::try_from(registers.rdi), registers.rdi) {
             (Ok(status), _) => ended(Outcome::Exited(status)),
             (_, STATUS_OUT_OF_MEMORY) => ended(Outcome::MemoryLimit { limit_bytes: self.limits.memory_bytes }),
-            (_, status) => self.fault(registers, FaultCause::VirtualInstruction {
-                name: "TERMINATE".to_owned(),
-                detail: format!("status {status:#x} is neither 0 to 255 nor {STATUS_OUT_OF_MEMORY:#x}"),
-            }),
+            (_, status) => self.fault(
+                registers,
+                FaultCause::VirtualInstruction {
+                    name: "TERMINATE".to_owned(),
+                    detail: format!("status {status:#x} is neither 0 to 255 nor {STATUS_OUT_OF_MEMORY:#x}"),
+                },
+            ),
         }
     }
 

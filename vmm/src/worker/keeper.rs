@@ -79,8 +79,14 @@ fn keep(host: &Host, alarm: Option<&Alarm>, chores: &Receiver<Chore>) {
 pub(crate) fn make(host: &Host, template: &Arc<Template>, alarm: Option<&Alarm>) -> Result<Hardware, HardwareError> {
     let hardware = Hardware::new(host, template)?;
     let Some(alarm) = alarm else { return Ok(hardware) };
-    let limits = Limits { memory_bytes: template.image.memory_bytes, cpu_time_us: 1 << 40, wall_time_us: 1 << 40, output_bytes: 0 };
-    let no_job = Assignment { vm: VmId(0), arguments: Vec::new(), limits, input: Feed::messages(), sink: Box::new(Nowhere) };
+    let limits = Limits {
+        memory_bytes: template.image.memory_bytes,
+        cpu_time_us: 1 << 40,
+        wall_time_us: 1 << 40,
+        output_bytes: 0,
+    };
+    let no_job =
+        Assignment { vm: VmId(0), arguments: Vec::new(), limits, input: Feed::messages(), sink: Box::new(Nowhere) };
     let mut frame = Vec::new();
     let mut vm = Vm::start(host, hardware, no_job, StartPath::New, Given::NothingYet, Instant::now(), &mut frame)?;
     forget_interruption();

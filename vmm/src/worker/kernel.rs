@@ -506,7 +506,9 @@ impl Kernel {
         let (outcome, usage) = resident.vm.finish(&self.host, outcome, &mut runner.frame);
         {
             let mut state = self.state();
-            if let (Some(Slot { watched: true, .. }), Some(input)) = (state.slots.get(&key), resident.vm.awaited_input()) {
+            if let (Some(Slot { watched: true, .. }), Some(input)) =
+                (state.slots.get(&key), resident.vm.awaited_input())
+            {
                 // Others may hold the same pipe: closing this descriptor would not end it.
                 let _ = epoll::delete(&self.events, input);
             }

@@ -134,7 +134,10 @@ impl Shelf {
     /// [`Shelf::restock`].
     pub(super) fn wants_fresh(&self) -> Option<Arc<Template>> {
         let mut state = self.state();
-        if state.starts < 2 || state.fresh.len() + state.coming >= FRESH || matches!(state.warm, Warm::Untried | Warm::Trying) {
+        if state.starts < 2
+            || state.fresh.len() + state.coming >= FRESH
+            || matches!(state.warm, Warm::Untried | Warm::Trying)
+        {
             return None;
         }
         state.coming += 1;

@@ -73,7 +73,9 @@ impl Commands {
 
     /// A command of which all bytes are there.
     fn take(&mut self) -> Result<Option<Command>, SocketError> {
-        let Some((header, rest)) = self.buffer[self.taken..].split_first_chunk::<HEADER_BYTES>() else { return Ok(None) };
+        let Some((header, rest)) = self.buffer[self.taken..].split_first_chunk::<HEADER_BYTES>() else {
+            return Ok(None);
+        };
         let length = frame::body_length(*header)?;
         let Some(body) = rest.get(..length) else { return Ok(None) };
         let command = frame::decode(body)?;

@@ -121,7 +121,14 @@ impl Worker {
         let bundle = rustix::fs::memfd_create("bundle", MemfdFlags::CLOEXEC).expect("a memfd");
         let mut file = File::from(bundle);
         file.write_all(&content).expect("room for a bundle");
-        let start = Start { run, bundle: Digest::of(&content), arguments: job.arguments, limits: job.limits, input: InputKind::Descriptor, reimage: true };
+        let start = Start {
+            run,
+            bundle: Digest::of(&content),
+            arguments: job.arguments,
+            limits: job.limits,
+            input: InputKind::Descriptor,
+            reimage: true,
+        };
         self.send(&Command::Start(start), &[file.as_fd(), job.input.as_fd()]);
         run
     }

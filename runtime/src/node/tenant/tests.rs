@@ -54,7 +54,14 @@ async fn a_worker_that_never_stops_talking_does_not_outlast_a_run_s_deadline() {
         closed: false,
     };
     let tenant = Tenant { client, state: Mutex::new(state) };
-    let start = Start { run: RunId(1), bundle: Digest::of(b""), arguments: vec!["chatter".to_owned()], limits: LIMITS, input: InputKind::Descriptor, reimage: true };
+    let start = Start {
+        run: RunId(1),
+        bundle: Digest::of(b""),
+        arguments: vec!["chatter".to_owned()],
+        limits: LIMITS,
+        input: denali_vmm::worker::message::InputKind::Descriptor,
+        reimage: true,
+    };
     let nothing = || OwnedFd::from(File::open("/dev/null").unwrap());
     let run = run(&engine, client, Instant::now());
     assert!(tenant.take(Assignment { run, start, bundle: nothing(), input: nothing() }).is_none());
