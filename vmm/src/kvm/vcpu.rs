@@ -87,7 +87,13 @@ const MSR_FMASK: u32 = 0xc000_0084;
 impl VirtualMachine {
     /// Makes a VM. Its virtual CPU has no state yet, see [`VirtualMachine::set_state`].
     pub(crate) fn new(host: &Host, memory: GuestMemory, model: CpuModel) -> Result<Self, MachineError> {
-        let vm = host.kvm.create_vm().map_err(failed("create a VM"))?;
+        // An alarm of this thread's last VM may interrupt it.
+        let vm = loop {
+            match host.kvm.create_vm() {
+                Err(error) if error.errno() == libc::EINTR => {}
+                made => break made.map_err(failed("create a VM"))?,
+            }
+        };
         add_memory(&vm, 0, 0, &memory.ram)?;
         add_memory(&vm, 1, SUPERVISOR_BASE, &memory.supervisor)?;
         let mut vcpu = vm.create_vcpu(0).map_err(failed("create a virtual CPU"))?;
