@@ -28,6 +28,7 @@ pub struct Program {
     template: Arc<Template>,
     limits: Limits,
     alarm: Alarm,
+    touched: Vec<u64>,
     frame: RefCell<Vec<u8>>,
 }
 
@@ -110,7 +111,14 @@ impl Program {
             output_bytes: 1 << 20,
         };
         kvm::install_signal_handlers()?;
-        Ok(Self { host, template: Arc::new(Template::cold(image)?), limits, alarm: Alarm::new()?, frame: RefCell::default() })
+        Ok(Self {
+            host,
+            template: Arc::new(Template::cold(image)?),
+            limits,
+            alarm: Alarm::new()?,
+            touched: Vec::new(),
+            frame: RefCell::default(),
+        })
     }
 
     /// From now on VMs start from a copy taken at the program's first CHECKPOINT.
@@ -134,7 +142,16 @@ impl Program {
     /// # Errors
     /// [`MeasureError`] when the host can't.
     pub fn make(&self) -> Result<Machine, MeasureError> {
-        Ok(Machine(make_fresh(&self.host, &self.template, Some(&self.alarm))?))
+        Ok(Machine(make_fresh(&self.host, &self.template, &self.touched)?))
+    }
+
+    /// From now on hardware made before has those pages mapped that the job in this one touched.
+    ///
+    /// # Errors
+    /// [`MeasureError`] when the host can't tell them.
+    pub fn learn(&mut self, machine: &mut Machine) -> Result<(), MeasureError> {
+        self.touched = machine.0.own_pages(&self.host.pagemap)?;
+        Ok(())
     }
 
     /// Puts hardware back to the program's start, whatever ran in it.

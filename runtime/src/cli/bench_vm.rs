@@ -136,6 +136,10 @@ fn starts(args: &Args) -> anyhow::Result<Starts> {
     let input = [1; 64];
     let mut program = program("start-bench")?;
     program.warm()?;
+    // As in a worker: the first job shows which pages there should be.
+    let (first, mut machine) = program.run(&[], &input)?;
+    succeeded(&first)?;
+    program.learn(&mut machine)?;
     let _others: Vec<Machine> = (0..args.alive).map(|_| program.make()).collect::<Result<_, _>>()?;
     let directory = tempfile::tempdir()?;
     let native = directory.path().join("hello");

@@ -26,8 +26,10 @@ pub(crate) const PML4: u64 = 0x8000;
 pub(crate) const PDPT: u64 = 0x9000;
 /// Page directory of the supervisor slot itself.
 pub(crate) const SUPERVISOR_PD: u64 = 0xa000;
+/// Code that runs at CPL 3, see [`super::stubs::TOUCH_STUB`]: the only page here that a guest can see. It can't change it.
+pub(crate) const USER_STUBS: u64 = 0xb000;
 /// Page tables of the supervisor slot, then the guest's page directories, then the guest's page tables.
-pub(crate) const TABLES: u64 = 0xb000;
+pub(crate) const TABLES: u64 = 0xc000;
 
 /// Guest memory that one page directory maps.
 pub(crate) const PD_SPAN: u64 = 1 << 30;

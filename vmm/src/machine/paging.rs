@@ -2,7 +2,7 @@
 //!
 //! Accessed and dirty bits are set from the start, so that the CPU never writes to a table that VMs share.
 
-use super::layout::{PD_SPAN, PDPT, PML4, PT_SPAN, STUBS, SUPERVISOR_PD, Tables, at};
+use super::layout::{PD_SPAN, PDPT, PML4, PT_SPAN, STUBS, SUPERVISOR_PD, Tables, USER_STUBS, at};
 use denali_abi::{
     instruction::{RIGHT_EXECUTE, RIGHT_READ, RIGHT_WRITE},
     memory::PAGE_BYTES,
@@ -63,6 +63,16 @@ impl Rights {
     }
 }
 
+/// What a page table entry lets a guest do with its page; nothing for a page of the VMM's own.
+pub(crate) fn rights(entry: u64) -> Rights {
+    match entry {
+        _ if entry & (PRESENT | USER) != PRESENT | USER => Rights::None,
+        _ if entry & WRITE != 0 => Rights::Write,
+        _ if entry & NO_EXECUTE == 0 => Rights::Execute,
+        _ => Rights::Read,
+    }
+}
+
 /// Writes all tables into `slot`, the bytes of a supervisor slot: the slot itself for CPL 0 alone, and guest memory
 /// unmapped but for `ranges` of (start, end, rights), all page-aligned and inside `memory_bytes`.
 pub(crate) fn write(slot: &mut [u8], memory_bytes: u64, ranges: &[(u64, u64, Rights)]) {
@@ -79,7 +89,11 @@ pub(crate) fn write(slot: &mut [u8], memory_bytes: u64, ranges: &[(u64, u64, Rig
         put(SUPERVISOR_PD + n * 8, table(Tables::supervisor_pt(n)));
     }
     for offset in (0..tables.bytes()).step_by(PAGE_BYTES as usize) {
-        let rights = if offset == STUBS { 0 } else { WRITE | NO_EXECUTE };
+        let rights = match offset {
+            STUBS => 0,
+            USER_STUBS => USER,
+            _ => WRITE | NO_EXECUTE,
+        };
         put(TABLE_OF_SLOT + offset / PAGE_BYTES * 8, at(offset) | PRESENT | ACCESSED_DIRTY | rights);
     }
     for n in 0..tables.guest_pds {

@@ -1,9 +1,11 @@
-//! The only code that runs at CPL 0 in a VM, and the descriptor tables that lead to it.
+//! The only code of the VMM's that runs in a VM, nearly all of it at CPL 0, and the descriptor tables that lead to it.
 //!
 //! Software KVM emulates CPL 0 at 1.4 µs an instruction, so there is next to none: a fault stub is one `out`, which
 //! hands the exception frame to the VMM. Nothing returns from a fault stub: the VMM sets the registers anew.
 
-use super::layout::{EXCEPTION_STACK_TOP, GDT, GDT_BYTES, IDT, KERNEL_CODE, STUBS, TASK, TSS, TSS_BYTES, at};
+use super::layout::{
+    EXCEPTION_STACK_TOP, GDT, GDT_BYTES, IDT, KERNEL_CODE, STUBS, TASK, TSS, TSS_BYTES, USER_STUBS, at,
+};
 
 /// Port on which the stubs report. Only meant so when the instruction pointer lies in the stub page.
 pub(crate) const STUB_PORT: u8 = 0xe0;
@@ -26,6 +28,20 @@ const REPORT: [u8; 2] = [0xe6, STUB_PORT];
 
 /// `rep movsq; mov rax, cr3; mov cr3, rax; out STUB_PORT, al`
 const PROTECT: [u8; 11] = [0xf3, 0x48, 0xa5, 0x0f, 0x20, 0xd8, 0x0f, 0x22, 0xd8, REPORT[0], REPORT[1]];
+
+/// Touches pages at CPL 3, so that they are mapped before a guest needs them: `rcx` addresses (at least one) from the list at
+/// `rsi`. A page whose address has bit 0 set is written to, without changing it.
+pub(crate) const TOUCH_STUB: u64 = USER_STUBS;
+
+/// Where the instruction pointer is when all pages were touched.
+pub(crate) const TOUCHED: u64 = TOUCH_STUB + TOUCH.len() as u64;
+
+/// `1: mov rdi, [rsi]; btr rdi, 0; jc 2f; mov al, [rdi]; jmp 3f; 2: lock or byte ptr [rdi], 0; 3: add rsi, 8; dec rcx;
+/// jnz 1b; out STUB_PORT, al`
+const TOUCH: [u8; 29] = [
+    0x48, 0x8b, 0x3e, 0x48, 0x0f, 0xba, 0xf7, 0x00, 0x72, 0x04, 0x8a, 0x07, 0xeb, 0x04, 0xf0, 0x80, 0x0f, 0x00, 0x48,
+    0x83, 0xc6, 0x08, 0x48, 0xff, 0xc9, 0x75, 0xe5, REPORT[0], REPORT[1],
+];
 
 /// What the stub at an instruction pointer had to report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +82,7 @@ pub(crate) fn write(slot: &mut [u8]) {
     }
     put(slot, SYSCALL_STUB, &REPORT);
     put(slot, PROTECT_STUB, &PROTECT);
+    put(slot, TOUCH_STUB, &TOUCH);
 }
 
 fn put(slot: &mut [u8], offset: u64, bytes: &[u8]) {

@@ -5,10 +5,17 @@ use super::{
     template::Template,
 };
 use crate::{
-    kvm::{GuestMemory, Host, HostError, MachineError, Pagemap, VirtualMachine, copy_run},
-    machine::layout::PML4,
+    kvm::{Exit, GuestMemory, Host, HostError, MachineError, Pagemap, Registers, VirtualMachine, copy_run},
+    machine::{
+        layout::{PML4, Tables, at},
+        paging::{self, Rights},
+        stubs::{TOUCH_STUB, TOUCHED},
+    },
 };
-use denali_abi::memory::PAGE_BYTES;
+use denali_abi::{
+    memory::{PAGE_BYTES, REGISTERS},
+    registers::VirtualRegisters,
+};
 use std::{io, ops::Range, sync::Arc};
 use vm_memory::{Bytes, VolatileMemoryError};
 
@@ -39,9 +46,19 @@ pub(crate) enum HardwareError {
     Tables(#[from] ProtectError),
     #[error("the host has no random numbers")]
     Random,
+    #[error("touching a VM's pages before its start ended with {0:?}")]
+    Touch(Exit),
     #[error("a VM was left in the middle of an exception")]
     Unquiet,
 }
+
+/// Where the list of pages to touch lies for the moment: behind the virtual registers.
+const TOUCH_LIST: u64 = REGISTERS + PAGE_BYTES / 2;
+
+/// Pages that are touched before a start: as many as the list has room for.
+const TOUCHED_MOST: usize = (PAGE_BYTES / 2 / 8) as usize;
+
+const _: () = assert!(size_of::<VirtualRegisters>() as u64 <= PAGE_BYTES / 2);
 
 impl Hardware {
     /// Makes hardware that no job has used.
@@ -72,6 +89,44 @@ impl Hardware {
     /// What it is made from.
     pub(crate) fn template(&self) -> &Arc<Template> {
         &self.template
+    }
+
+    /// Maps `pages` before a guest needs them, as far as it may touch them: its first touch of each would cost it some
+    /// microseconds. Their contents stay; those that it may write become its own.
+    pub(crate) fn touch(&mut self, pages: &[u64]) -> Result<(), HardwareError> {
+        let tables = Tables::of(self.template.image.memory_bytes);
+        let mut list = Vec::with_capacity(TOUCHED_MOST);
+        for page in pages.iter().take(TOUCHED_MOST) {
+            let [entry] = self.template.master.read_supervisor(tables.guest_pte(*page))?;
+            match paging::rights(entry) {
+                Rights::None => {}
+                Rights::Write => list.push(page | 1),
+                Rights::Read | Rights::Execute => list.push(*page),
+            }
+        }
+        if list.is_empty() {
+            return Ok(());
+        }
+        let bytes: Vec<u8> = list.iter().flat_map(|page| page.to_le_bytes()).collect();
+        self.machine.memory().ram().write_slice(&bytes, TOUCH_LIST as usize)?;
+        let registers = self.machine.registers();
+        let rcx = list.len() as u64;
+        self.machine.set_registers(Registers { rip: at(TOUCH_STUB), rsi: TOUCH_LIST, rcx, ..registers });
+        match self.machine.run_stub() {
+            Exit::Out { .. } if self.machine.registers().rip == at(TOUCHED) => Ok(()),
+            // Hardware KVM completes an `out` at the next entry.
+            Exit::Out { .. } if self.machine.registers().rip == at(TOUCHED) - 2 => Ok(()),
+            exit => Err(HardwareError::Touch(exit)),
+        }
+    }
+
+    /// The pages that belong to this hardware alone, as far as [`Hardware::touch`] takes them.
+    pub(crate) fn own_pages(&mut self, pagemap: &Pagemap) -> io::Result<Vec<u64>> {
+        let runs = match &self.private {
+            Some(runs) => runs.clone(),
+            None => self.machine.memory().private_ram(pagemap)?,
+        };
+        Ok(runs.into_iter().flat_map(|run| run.step_by(PAGE_BYTES as usize)).take(TOUCHED_MOST).collect())
     }
 
     /// Puts back everything that a guest can change, whatever that guest did: each of its private pages, its page rights,

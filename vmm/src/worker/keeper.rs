@@ -3,14 +3,10 @@
 
 use super::{AbortOnPanic, shelf::Shelf};
 use crate::{
-    gateway::{Feed, Sink},
-    kvm::{Alarm, Host, forget_interruption},
-    vm::{Assignment, Given, Hardware, HardwareError, Template, Vm},
+    kvm::Host,
+    vm::{Hardware, HardwareError, Template},
 };
-use denali_protocol::{
-    job::{Channel, Limits, VmId},
-    receipt::StartPath,
-};
+use denali_abi::memory::PAGE_BYTES;
 use std::{
     io,
     sync::{
@@ -18,14 +14,10 @@ use std::{
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
-    time::{Duration, Instant},
 };
 
 /// Chores that may wait. Who has more waits himself: then VMs end faster than they can be destroyed.
 const CHORES: usize = 64;
-
-/// How long a guest may run, without a job, to touch the pages that it needs at its start.
-const WARM_UP: Duration = Duration::from_millis(2);
 
 enum Chore {
     Destroy(Box<Hardware>),
@@ -42,8 +34,7 @@ impl Keeper {
         let (sender, chores) = sync_channel(CHORES);
         thread::Builder::new().name("keeper".to_owned()).spawn(move || {
             let _guard = AbortOnPanic;
-            // Without an alarm no guest is run here, and first runs are slower.
-            keep(&host, Alarm::new().ok().as_ref(), &chores);
+            keep(&host, &chores);
         })?;
         Ok(Self(sender))
     }
@@ -60,47 +51,27 @@ impl Keeper {
     }
 }
 
-fn keep(host: &Host, alarm: Option<&Alarm>, chores: &Receiver<Chore>) {
+fn keep(host: &Host, chores: &Receiver<Chore>) {
     while let Ok(chore) = chores.recv() {
         match chore {
             Chore::Destroy(hardware) => drop(hardware),
             Chore::Stock(shelf) => {
-                if let Some(template) = shelf.wants_fresh() {
+                if let Some((template, pages)) = shelf.wants_fresh() {
                     // Where the host has no room for it, the next job finds out.
-                    drop(shelf.restock(make(host, &template, alarm).ok()));
+                    drop(shelf.restock(make(host, &template, &pages).ok()));
                 }
             }
         }
     }
 }
 
-/// Makes hardware whose pages that every run of this guest touches are mapped: the guest is let run until it waits for its
-/// job, and everything that it did is undone. No job was ever in it.
-pub(crate) fn make(host: &Host, template: &Arc<Template>, alarm: Option<&Alarm>) -> Result<Hardware, HardwareError> {
-    let hardware = Hardware::new(host, template)?;
-    let Some(alarm) = alarm else { return Ok(hardware) };
-    let limits = Limits {
-        memory_bytes: template.image.memory_bytes,
-        cpu_time_us: 1 << 40,
-        wall_time_us: 1 << 40,
-        output_bytes: 0,
-    };
-    let no_job =
-        Assignment { vm: VmId(0), arguments: Vec::new(), limits, input: Feed::messages(), sink: Box::new(Nowhere) };
-    let mut frame = Vec::new();
-    let mut vm = Vm::start(host, hardware, no_job, StartPath::New, Given::NothingYet, Instant::now(), &mut frame)?;
-    forget_interruption();
-    vm.run(alarm, WARM_UP, &mut frame);
-    let mut hardware = vm.into_hardware();
+/// Makes hardware in which `pages`, those that an earlier job of the same bundle made its own, and all of the image are
+/// mapped before it is needed. No job was ever in it.
+pub(crate) fn make(host: &Host, template: &Arc<Template>, pages: &[u64]) -> Result<Hardware, HardwareError> {
+    let mut hardware = Hardware::new(host, template)?;
+    let image = template.image.ram.iter().flat_map(|part| part.pages.clone().step_by(PAGE_BYTES as usize));
+    let pages: Vec<u64> = pages.iter().copied().chain(image).collect();
+    hardware.touch(&pages)?;
     hardware.reset(&host.pagemap)?;
     Ok(hardware)
-}
-
-/// Where the output of a guest without a job goes.
-struct Nowhere;
-
-impl Sink for Nowhere {
-    fn output(&mut self, _channel: Channel, _bytes: &[u8]) {}
-
-    fn progress(&mut self, _permille: u16) {}
 }

@@ -520,6 +520,9 @@ impl Kernel {
         self.report_end(RunId(key.0), outcome, usage);
         let Resident { vm, shelf, reimage } = resident;
         let mut hardware = vm.into_hardware();
+        if shelf.wants_pages() {
+            shelf.learn(hardware.own_pages(&self.host.pagemap).unwrap_or_default());
+        }
         if sound && reimage && hardware.reset(&self.host.pagemap).is_ok() {
             self.destroy(shelf.keep(hardware));
         } else {

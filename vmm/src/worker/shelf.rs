@@ -30,6 +30,8 @@ struct State {
     fresh: Vec<Hardware>,
     /// Fresh hardware that is being made.
     coming: usize,
+    /// Pages that a job made its own, for fresh hardware to have them mapped.
+    touched: Vec<u64>,
 }
 
 /// Whether VMs start from a CHECKPOINT.
@@ -130,9 +132,20 @@ impl Shelf {
         None
     }
 
-    /// The template to make fresh hardware from, where there should be some: the caller makes it and calls
+    /// Whether it would help to know the pages of a job that ended.
+    pub(super) fn wants_pages(&self) -> bool {
+        let state = self.state();
+        state.touched.is_empty() && state.starts > 1
+    }
+
+    /// The pages that a job made its own.
+    pub(super) fn learn(&self, pages: Vec<u64>) {
+        self.state().touched = pages;
+    }
+
+    /// The template to make fresh hardware from, and the pages to map in it, where there should be some: the caller makes it and calls
     /// [`Shelf::restock`].
-    pub(super) fn wants_fresh(&self) -> Option<Arc<Template>> {
+    pub(super) fn wants_fresh(&self) -> Option<(Arc<Template>, Vec<u64>)> {
         let mut state = self.state();
         if state.starts < 2
             || state.fresh.len() + state.coming >= FRESH
@@ -141,7 +154,7 @@ impl Shelf {
             return None;
         }
         state.coming += 1;
-        Some(self.current(&state))
+        Some((self.current(&state), state.touched.clone()))
     }
 
     /// Takes fresh hardware, or the news that none could be made. Gives it back where it is of no use any more.

@@ -1,6 +1,6 @@
 use super::{
     EXCEPTION_STACK, EXCEPTION_STACK_TOP, GDT, GDT_BYTES, IDT, PDPT, PML4, STAGING, STUBS, SUPERVISOR_PD, TABLES, TSS,
-    TSS_BYTES, Tables,
+    TSS_BYTES, Tables, USER_STUBS,
 };
 use denali_abi::memory::{MEMORY_BYTES_MAX, MEMORY_BYTES_MIN};
 use proptest::prelude::*;
@@ -20,6 +20,7 @@ fn parts(memory_bytes: u64) -> Vec<(u64, u64)> {
         (PML4, PAGE),
         (PDPT, PAGE),
         (SUPERVISOR_PD, PAGE),
+        (USER_STUBS, PAGE),
     ];
     parts.extend((0..tables.supervisor_pts).map(|n| (Tables::supervisor_pt(n), PAGE)));
     parts.extend((0..tables.guest_pds).map(|n| (tables.guest_pd(n), PAGE)));

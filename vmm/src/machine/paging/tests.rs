@@ -1,5 +1,5 @@
 use super::{Rights, write};
-use crate::machine::layout::{PML4, STUBS, Tables, at};
+use crate::machine::layout::{PML4, STUBS, Tables, USER_STUBS, at};
 use denali_abi::memory::{IMAGE_BASE, MEMORY_BYTES_MAX, SUPERVISOR_BASE};
 use std::collections::HashMap;
 
@@ -61,7 +61,11 @@ fn check(memory_bytes: u64, ranges: &[(u64, u64, Rights)]) {
         }
     }
     for offset in (0..tables.bytes()).step_by(PAGE as usize) {
-        let expected = if offset == STUBS { 0 } else { WRITE | NO_EXECUTE };
+        let expected = match offset {
+            STUBS => 0,
+            USER_STUBS => USER,
+            _ => WRITE | NO_EXECUTE,
+        };
         assert_eq!(pages.remove(&at(offset)), Some(expected), "supervisor page {offset:#x}");
     }
     assert!(pages.is_empty(), "nothing else is mapped: {pages:x?}");
