@@ -161,7 +161,7 @@ impl Engine {
             state.held_bytes = state.held_bytes.saturating_add(held_bytes(&job));
             // Before anything of it can run: the writer must see the job before its results.
             let (engine, twin) = (Arc::clone(self), Arc::clone(&job));
-            let op = Op::Accept { key: key.clone(), record: record.clone(), input: inline };
+            let op = Op::Accept { key: key.clone(), record: record.clone(), input: inline, patient: submit.attach };
             self.store.write(op, move |outcome| engine.on_accept(&twin, outcome));
             state.queue.submit(key.client, ticket, [record.indices].into(), record.vms);
         }

@@ -76,7 +76,7 @@ impl Bench {
             vms: 1,
             accepted_unix_ms: 1,
         };
-        let op = Op::Accept { key: key(name), record, input: Vec::new() };
+        let op = Op::Accept { key: key(name), record, input: Vec::new(), patient: false };
         assert_eq!(self.engine.store.write_and_wait(op).await, Ok(Applied::Done));
     }
 

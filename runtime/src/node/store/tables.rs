@@ -1,8 +1,8 @@
 //! Applying operations to the tables, inside one transaction of the writer's.
 
 use super::{
-    ENDED, JOBS, JobKey, JobRecord, META, META_BYTES, OUTPUT_FILES, OutputPlace, RESULTS, ResultRecord, StoreError,
-    TOTALS, Totals, record,
+    ENDED, JOBS, JobKey, JobRecord, META, META_BYTES, META_LOG, OUTPUT_FILES, OutputPlace, RESULTS, ResultRecord,
+    StoreError, TOTALS, Totals, record,
     writer::{Applied, Expired, Op},
 };
 use redb::{ReadableTable, Table, WriteTransaction};
@@ -41,9 +41,15 @@ impl<'t> Tables<'t> {
         Ok(self.bytes)
     }
 
+    /// Puts the log of this number in force.
+    pub(super) fn begin_log(&mut self, number: u64) -> Result<(), StoreError> {
+        self.meta.insert(META_LOG, number)?;
+        Ok(())
+    }
+
     pub(super) fn apply(&mut self, op: &Op) -> Result<Applied, StoreError> {
         match op {
-            Op::Accept { key, record, input } => self.accept(key, record, input),
+            Op::Accept { key, record, input, .. } => self.accept(key, record, input),
             Op::Finish { key, record, output, file_bytes, ended_unix_ms } => {
                 self.finish_job(key, record, output, *file_bytes, *ended_unix_ms)
             }

@@ -1,14 +1,17 @@
-//! The writer thread: gathers operations, applies them in one transaction, commits, acknowledges.
+//! The writer thread: gathers operations, applies them in one transaction, puts them into the log or commits them
+//! durably, acknowledges.
 
 use super::{Base, Gauges, JobKey, JobRecord, ResultRecord, StoreError, tables::Tables};
 use denali_protocol::digest::Digest;
+use redb::{Database, Durability};
+use serde::{Deserialize, Serialize};
 use std::{
     collections::VecDeque,
     sync::{
         atomic::Ordering,
         mpsc::{Receiver, RecvTimeoutError},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::oneshot;
 
@@ -21,8 +24,15 @@ const OP_BYTES: u64 = 1024;
 /// How long to wait before results are tried again that the disk did not take.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// How long a job whose client waits for its end is not written down by itself: by then a small one has ended, and goes to
+/// the disk together with its result.
+const PATIENCE: Duration = Duration::from_micros(500);
+
+/// With nothing to write for so long, what is in the log is committed.
+const REST: Duration = Duration::from_secs(1);
+
 /// A change.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Op {
     /// A job was accepted.
     Accept {
@@ -31,7 +41,10 @@ pub(crate) enum Op {
         /// What it is.
         record: JobRecord,
         /// Its input, where that is kept inline.
+        #[serde(skip)]
         input: Vec<u8>,
+        /// Whether it may wait for a moment: its client is told of its end too.
+        patient: bool,
     },
     /// A job of an array has ended. Never given up: tried again until the disk takes it.
     Finish {
@@ -40,6 +53,7 @@ pub(crate) enum Op {
         /// The result.
         record: Box<ResultRecord>,
         /// Its output, where that is kept inline.
+        #[serde(skip)]
         output: Vec<u8>,
         /// Length of its output file, where there is one.
         file_bytes: u64,
@@ -51,7 +65,7 @@ pub(crate) enum Op {
         /// The job.
         key: JobKey,
     },
-    /// Remove results of jobs that ended before.
+    /// Remove results of jobs that ended before. Never in the log.
     Expire {
         /// Milliseconds since 1970.
         before_unix_ms: u64,
@@ -67,6 +81,27 @@ impl Op {
             Self::Cancel { .. } | Self::Expire { .. } => 0,
         };
         bytes as u64 + OP_BYTES
+    }
+
+    /// The bytes that follow its encoding raw.
+    pub(super) fn raw(&self) -> &[u8] {
+        match self {
+            Self::Accept { input: raw, .. } | Self::Finish { output: raw, .. } => raw,
+            Self::Cancel { .. } | Self::Expire { .. } => &[],
+        }
+    }
+
+    /// The decoded operation with its raw bytes.
+    pub(super) fn with_raw(mut self, bytes: Vec<u8>) -> Self {
+        if let Self::Accept { input: raw, .. } | Self::Finish { output: raw, .. } = &mut self {
+            *raw = bytes;
+        }
+        self
+    }
+
+    /// Whether it may wait for [`PATIENCE`].
+    fn is_patient(&self) -> bool {
+        matches!(self, Self::Accept { patient: true, .. })
     }
 }
 
@@ -132,19 +167,23 @@ pub(super) fn run(base: &Base, gauges: &Gauges, tasks: &Receiver<Task>) {
     let _guard = NotWithoutWriter;
     // What the disk did not take and must not be forgotten.
     let mut again: VecDeque<Change> = VecDeque::new();
+    // Whether the log is empty, as far as can be helped.
+    let mut at_rest = false;
     loop {
-        let next = match again.is_empty() {
-            true => tasks.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            false => tasks.recv_timeout(RETRY),
+        let next = match (again.is_empty(), at_rest) {
+            (true, true) => tasks.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            (true, false) => tasks.recv_timeout(REST),
+            (false, _) => tasks.recv_timeout(RETRY),
         };
         let mut batch = std::mem::take(&mut again);
         let mut close = None;
-        let more = std::iter::from_fn(|| tasks.try_recv().ok());
         match next {
-            Ok(first) => gather(std::iter::once(first).chain(more), &mut batch, &mut close),
+            Ok(first) => gather(first, tasks, &mut batch, &mut close),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
+        // Also when it is closed: the next start then has no log to read.
+        at_rest = batch.is_empty();
         match commit(base, gauges, &batch) {
             Ok(applied) => {
                 batch.iter().for_each(|change| gauges.written(&change.op));
@@ -177,14 +216,22 @@ fn refuse_all(gauges: &Gauges, tasks: &Receiver<Task>) {
     }
 }
 
-fn gather(tasks: impl Iterator<Item = Task>, batch: &mut VecDeque<Change>, close: &mut Option<oneshot::Sender<()>>) {
-    for task in tasks {
+/// Takes what is there; and where that can wait, what comes within [`PATIENCE`].
+fn gather(first: Task, tasks: &Receiver<Task>, batch: &mut VecDeque<Change>, close: &mut Option<oneshot::Sender<()>>) {
+    let mut next = Some(first);
+    let mut until = None;
+    while let Some(task) = next {
         match task {
             Task::Change(change) => batch.push_back(*change),
             Task::Close(done) => *close = Some(done),
         }
         if close.is_some() || batch.len() >= BATCH {
             return;
+        }
+        next = tasks.try_recv().ok();
+        if next.is_none() && batch.iter().all(|change| change.op.is_patient()) {
+            let until = *until.get_or_insert_with(|| Instant::now() + PATIENCE);
+            next = tasks.recv_timeout(until.saturating_duration_since(Instant::now())).ok();
         }
     }
 }
@@ -199,16 +246,48 @@ fn failed(base: &Base, gauges: &Gauges, batch: VecDeque<Change>, error: &StoreEr
     again
 }
 
+/// Applies a batch and puts it on the disk: into the log; or into the database with all that is in the log, where there is
+/// nothing to do meanwhile, the log is full, or it cannot hold the batch.
 fn commit(base: &Base, gauges: &Gauges, batch: &VecDeque<Change>) -> Result<Vec<Applied>, StoreError> {
-    base.with(|database| {
-        let transaction = database.begin_write()?;
+    base.with_log(|database, log| {
+        if batch.is_empty() && log.is_empty() {
+            return Ok(Vec::new());
+        }
+        let expires = batch.iter().any(|change| matches!(change.op, Op::Expire { .. }));
+        let durably = batch.is_empty() || log.is_full() || expires;
+        let mut transaction = database.begin_write()?;
+        if !durably {
+            transaction.set_durability(Durability::None)?;
+        }
         let (applied, bytes) = {
             let mut tables = Tables::open(&transaction)?;
             let applied = batch.iter().map(|change| tables.apply(&change.op)).collect::<Result<Vec<_>, _>>()?;
+            if durably {
+                tables.begin_log(log.next_number())?;
+            }
             (applied, tables.finish()?)
         };
-        transaction.commit()?;
+        if durably {
+            transaction.commit()?;
+            log.begin();
+        } else {
+            // Before readers see it.
+            log.append(batch.iter().map(|change| &change.op))?;
+            transaction.commit()?;
+        }
         gauges.record_bytes.store(bytes, Ordering::Relaxed);
         Ok(applied)
     })
+}
+
+/// Applies again what is in the log.
+pub(super) fn replay(database: &Database, ops: &[Op]) -> Result<(), StoreError> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::None)?;
+    {
+        let mut tables = Tables::open(&transaction)?;
+        ops.iter().try_for_each(|op| tables.apply(op).map(drop))?;
+        tables.finish()?;
+    }
+    Ok(transaction.commit()?)
 }
