@@ -3,7 +3,7 @@
 use super::{
     queue::{Pick, Ticket},
     spool::Spool,
-    store::{JobKey, JobRecord, StoreError, Totals},
+    store::{JobKey, JobRecord, ResultRecord, StoreError, Totals},
 };
 use denali_protocol::{job::VmId, wire::message::JobStatus};
 use denali_vmm::worker::message::RunId;
@@ -50,12 +50,14 @@ pub(crate) struct JobState {
     pub(crate) accepted: Option<Result<Acceptance, StoreError>>,
     /// Whether it did not get onto the disk: nothing of it is written from here on, for its name may be another's.
     pub(crate) refused: bool,
-    /// A larger input than [`LiveJob::input`], until it can be read from the disk.
+    /// A larger input than [`LiveJob::input`], until it can be read from the store.
     pub(crate) unwritten_input: Option<Arc<[u8]>>,
     /// What runs, or has run and is being written down.
     pub(crate) running: BTreeMap<u32, Arc<Run>>,
     /// Indices with a result on the disk, in the order in which they got there.
     pub(crate) ended: Vec<u32>,
+    /// Results of these, until they can be read from the store.
+    pub(crate) fresh: HashMap<u32, Arc<(ResultRecord, Vec<u8>)>>,
     /// How these ended, and whether the rest is cancelled.
     pub(crate) totals: Totals,
     /// How often a run of an index was lost, where one was.
@@ -99,6 +101,12 @@ impl LiveJob {
             // The sender lives as long as `self`.
             let _ = changed.changed().await;
         }
+    }
+
+    /// A result that is on the disk and may not be seen in the store yet.
+    pub(crate) fn fresh(&self, index: u32) -> Option<(ResultRecord, Vec<u8>)> {
+        let fresh = self.state().fresh.get(&index).cloned();
+        fresh.map(Arc::unwrap_or_clone)
     }
 
     /// Where it stands.

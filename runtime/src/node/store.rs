@@ -7,16 +7,18 @@
 
 pub(crate) mod files;
 mod log;
+mod op;
 mod read;
 mod record;
 mod tables;
 mod upload;
 mod writer;
 
+pub(crate) use op::{Applied, Op};
 pub(crate) use read::Unfinished;
 pub(crate) use record::{INLINE_INPUT_BYTES, JobKey, JobRecord, OutputPlace, ResultRecord, Totals};
 pub(crate) use upload::{Upload, UploadError};
-pub(crate) use writer::{Applied, Op};
+pub(crate) use writer::Settled;
 
 use denali_protocol::wire::message::{Refusal, RefusalKind};
 use files::Files;
@@ -314,20 +316,29 @@ impl Store {
         Ok(store)
     }
 
-    /// Writes `op`, then calls `done` on the writer's thread: with success only once it is on the disk. Operations are
-    /// applied in the order of these calls. `done` is never called from here, so locks may be held.
-    pub(crate) fn write(&self, op: Op, done: impl FnOnce(Result<Applied, StoreError>) + Send + 'static) {
+    /// Writes `op`, then calls `done` on the writer's thread: with success only once it is on the disk. What `done`
+    /// returns is called when readers see the change too, a moment later. Operations are applied in the order of these
+    /// calls. `done` is never called from here, so locks may be held.
+    pub(crate) fn write(&self, op: Op, done: impl FnOnce(Result<Applied, StoreError>, Op) -> Settled + Send + 'static) {
         self.gauges.waits(&op);
         let change = Box::new(writer::Change { op, done: Box::new(done) });
         // The writer listens as long as there is a store.
         let _ = self.writer.send(writer::Task::Change(change));
     }
 
-    /// As [`Store::write`], for tasks that wait for the outcome.
+    /// As [`Store::write`], for tasks that wait for the outcome: readers see it by then.
     pub(crate) async fn write_and_wait(&self, op: Op) -> Result<Applied, StoreError> {
         let (done, outcome) = tokio::sync::oneshot::channel();
-        self.write(op, move |result| drop(done.send(result)));
+        self.write(op, move |result, _| Some(Box::new(move || drop(done.send(result)))));
         outcome.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Returns once readers see all that was acknowledged before.
+    pub(crate) async fn settled(&self) {
+        let (done, settled) = tokio::sync::oneshot::channel();
+        if self.writer.send(writer::Task::Settle(done)).is_ok() {
+            let _ = settled.await;
+        }
     }
 
     /// Closes the store: nothing is written from here on. Returns once the file is closed.

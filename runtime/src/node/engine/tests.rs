@@ -170,9 +170,10 @@ async fn a_job_may_start_before_the_disk_has_its_input() {
 /// Keeps the writer waiting until the second is dropped; the first says when it does.
 fn block(store: &Store) -> (std::sync::mpsc::Receiver<()>, std::sync::mpsc::Sender<()>) {
     let ((blocked, is_blocked), (release, released)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
-    store.write(Op::Cancel { key: key("nothing") }, move |_| {
+    store.write(Op::Cancel { key: key("nothing") }, move |_, _| {
         blocked.send(()).unwrap();
         let _ = released.recv();
+        None
     });
     (is_blocked, release)
 }
@@ -202,7 +203,7 @@ async fn what_waits_for_the_disk_is_bounded() {
             file_bytes: 0,
             ended_unix_ms: 1,
         };
-        bench.engine.store.write(op, |_| {});
+        bench.engine.store.write(op, |_, _| None);
     }
     assert_eq!(bench.take("j", "exit 0", b"").unwrap_err().kind, RefusalKind::Busy);
     drop(release);

@@ -2,8 +2,9 @@
 
 use super::{
     ENDED, JOBS, JobKey, JobRecord, META, META_BYTES, META_LOG, OUTPUT_FILES, OutputPlace, RESULTS, ResultRecord,
-    StoreError, TOTALS, Totals, record,
-    writer::{Applied, Expired, Op},
+    StoreError, TOTALS, Totals,
+    op::{Applied, Expired, Op},
+    record,
 };
 use redb::{ReadableTable, Table, WriteTransaction};
 

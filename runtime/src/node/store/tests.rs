@@ -102,7 +102,10 @@ async fn a_full_disk_refuses_new_jobs_and_keeps_results_for_later() {
     assert_eq!(store.write_and_wait(accept("b", 0)).await, Err(StoreError::Full));
     assert_eq!(store.job(&key("a")), Err(StoreError::Full));
     let (done, mut finished) = tokio::sync::oneshot::channel();
-    store.write(finish("a", 0, 0, 1), move |outcome| drop(done.send(outcome)));
+    store.write(finish("a", 0, 0, 1), move |outcome, _| {
+        drop(done.send(outcome));
+        None
+    });
     let wait = std::time::Duration::from_millis(100);
     assert!(tokio::time::timeout(wait, &mut finished).await.is_err());
     full.store(false, Ordering::Relaxed);
@@ -193,7 +196,10 @@ async fn a_job_whose_client_waits_goes_to_the_disk_with_its_result() {
     let patient = |name| Op::Accept { key: key(name), record: record(0), input: b"input".to_vec(), patient: true };
     assert_eq!(write(&store, patient("alone")).await, Applied::Done);
     let (done, accepted) = tokio::sync::oneshot::channel();
-    store.write(patient("a"), move |outcome| drop(done.send(outcome)));
+    store.write(patient("a"), move |outcome, _| {
+        drop(done.send(outcome));
+        None
+    });
     assert_eq!(write(&store, finish("a", 0, 0, 10)).await, Applied::Done);
     assert_eq!(accepted.await.unwrap(), Ok(Applied::Done));
 }
@@ -220,7 +226,7 @@ async fn expiry_takes_what_is_old_and_ended_and_gives_the_bytes_back() {
     for (name, time) in [("old", 10), ("new", 30)] {
         write(&store, accept(name, 1299)).await;
         for index in 0..1300 {
-            store.write(finish(name, index, 0, time), |_| {});
+            store.write(finish(name, index, 0, time), |_, _| None);
         }
     }
     write(&store, accept("running", 1)).await;
