@@ -27,6 +27,9 @@ pub(crate) struct LiveJob {
     pub(crate) record: JobRecord,
     /// A small input, kept at hand.
     pub(crate) input: Option<Vec<u8>>,
+    /// Whether it is on the disk; nothing while that is being found out. Apart from `state`, so that what a short run says
+    /// wakes nobody who waits for this.
+    accepted: watch::Sender<Option<Result<Acceptance, StoreError>>>,
     state: Mutex<JobState>,
     /// Changes with each change of `state` and of a run's output.
     changed: watch::Sender<()>,
@@ -46,8 +49,6 @@ pub(crate) enum Acceptance {
 /// How far a job is.
 #[derive(Debug, Default)]
 pub(crate) struct JobState {
-    /// Whether it is on the disk; nothing while that is being found out.
-    pub(crate) accepted: Option<Result<Acceptance, StoreError>>,
     /// Whether it did not get onto the disk: nothing of it is written from here on, for its name may be another's.
     pub(crate) refused: bool,
     /// A larger input than [`LiveJob::input`], until it can be read from the store.
@@ -66,7 +67,13 @@ pub(crate) struct JobState {
 
 impl LiveJob {
     pub(super) fn new(key: JobKey, ticket: Ticket, record: JobRecord, input: Option<Vec<u8>>, state: JobState) -> Self {
-        Self { key, ticket, record, input, state: Mutex::new(state), changed: watch::Sender::new(()) }
+        let (accepted, changed) = (watch::Sender::new(None), watch::Sender::new(()));
+        Self { key, ticket, record, input, accepted, state: Mutex::new(state), changed }
+    }
+
+    /// Says whether it is on the disk.
+    pub(super) fn accept(&self, accepted: Result<Acceptance, StoreError>) {
+        self.accepted.send_replace(Some(accepted));
     }
 
     /// Its state. Locked for moments only.
@@ -93,14 +100,10 @@ impl LiveJob {
 
     /// Waits until it is known whether the job is on the disk.
     pub(crate) async fn accepted(&self) -> Result<Acceptance, StoreError> {
-        let mut changed = self.watch();
-        loop {
-            if let Some(accepted) = self.state().accepted.clone() {
-                return accepted;
-            }
-            // The sender lives as long as `self`.
-            let _ = changed.changed().await;
-        }
+        let mut accepted = self.accepted.subscribe();
+        // The sender lives as long as `self`.
+        let known = accepted.wait_for(Option::is_some).await.ok().and_then(|known| known.clone());
+        known.unwrap_or(Err(StoreError::Closed))
     }
 
     /// A result that is on the disk and may not be seen in the store yet.

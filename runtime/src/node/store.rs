@@ -37,7 +37,7 @@ use std::{
 
 /// Job records by [`JobKey`]; an inline input follows the record.
 const JOBS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("jobs");
-/// [`Totals`] by [`JobKey`].
+/// [`Totals`] by [`JobKey`], once they are more than nothing.
 const TOTALS: TableDefinition<'_, &[u8], (u32, u32, bool)> = TableDefinition::new("totals");
 /// Result records by [`JobKey`] and index; inline output follows the record.
 const RESULTS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("results");

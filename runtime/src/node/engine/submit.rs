@@ -180,7 +180,7 @@ impl Engine {
         if accepted != Ok(Acceptance::New) {
             self.abandon(&job);
         }
-        job.change(|state| state.accepted = Some(accepted));
+        job.accept(accepted);
         self.written();
         Some(Box::new(move || job.state().unwritten_input = None))
     }

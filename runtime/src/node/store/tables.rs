@@ -67,7 +67,6 @@ impl<'t> Tables<'t> {
         let value = record::encode(record, input)?;
         self.bytes = self.bytes.saturating_add(value.len() as u64);
         self.jobs.insert(key.as_slice(), value.as_slice())?;
-        self.totals.insert(key.as_slice(), Totals::default().to_value())?;
         Ok(Applied::Done)
     }
 
