@@ -149,7 +149,10 @@ struct Open {
 /// The database and its log, closed and opened again after an I/O error.
 struct Base {
     opener: Opener,
+    /// The writer holds on to open ones while it waits for work, so nobody else may ask to change them.
     open: RwLock<Option<Open>>,
+    /// Locked by who opens them.
+    opening: Mutex<()>,
     /// Closed for good: the node is stopping.
     closed: AtomicBool,
 }
@@ -163,7 +166,7 @@ impl std::fmt::Debug for Base {
 impl Base {
     fn open(opener: Opener) -> Result<Self, StoreError> {
         let open = Self::prepare(opener()?)?;
-        Ok(Self { opener, open: RwLock::new(Some(open)), closed: AtomicBool::new(false) })
+        Ok(Self { opener, open: RwLock::new(Some(open)), opening: Mutex::new(()), closed: AtomicBool::new(false) })
     }
 
     /// Brings the database to where its log is.
@@ -238,13 +241,15 @@ impl Base {
     }
 
     fn open_again(&self) -> Result<(), StoreError> {
+        let _turn = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.open.read().unwrap_or_else(PoisonError::into_inner).is_some() {
+            return Ok(());
+        }
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         if self.closed.load(Ordering::Relaxed) {
             return Err(StoreError::Closed);
         }
-        if open.is_none() {
-            *open = Some(Self::prepare((self.opener)()?)?);
-        }
+        *open = Some(Self::prepare((self.opener)()?)?);
         Ok(())
     }
 }

@@ -27,6 +27,9 @@ const PATIENCE: Duration = Duration::from_micros(500);
 /// With nothing to write for so long, what is in the log is committed.
 const REST: Duration = Duration::from_secs(1);
 
+/// How long to wait before the database is committed again where the disk did not take it. It is all in the log.
+const REST_AGAIN: Duration = Duration::from_secs(60);
+
 /// What the writer is asked to do.
 pub(super) enum Task {
     /// Change something.
@@ -201,8 +204,14 @@ impl<'a> Writer<'a> {
     /// Readers see all that was acknowledged.
     fn settle(&mut self) {
         self.settled.drain(..).for_each(|settled| settled());
-        // Whoever waited may have gone away.
-        self.waiting.drain(..).for_each(|waiting| drop(waiting.send(())));
+        self.tell_waiting();
+    }
+
+    fn tell_waiting(&mut self) {
+        for waiting in self.waiting.drain(..) {
+            // Whoever waited may have gone away.
+            let _ = waiting.send(());
+        }
     }
 
     /// The disk did not take the batch. What must not be forgotten is tried again a moment later.
@@ -211,8 +220,11 @@ impl<'a> Writer<'a> {
         let (again, refused) = take(&mut self.batch).into_iter().partition(keep);
         self.batch = again;
         self.refuse(refused, error);
+        // Who waits to read will see for himself.
+        self.tell_waiting();
         if self.close.is_none() {
-            let next = self.tasks.recv_timeout(RETRY);
+            let pending = !self.batch.is_empty() || !self.settled.is_empty();
+            let next = self.tasks.recv_timeout(if pending { RETRY } else { REST_AGAIN });
             self.take(next);
         }
     }
@@ -230,12 +242,15 @@ impl<'a> Writer<'a> {
     fn end(mut self) {
         let batch = take(&mut self.batch);
         self.refuse(batch, &StoreError::Closed);
-        // Whoever closes it may have gone away.
-        self.close.take().map(|close| close.send(()));
+        if let Some(close) = self.close.take() {
+            // Whoever closes it may have gone away.
+            let _ = close.send(());
+        }
         for task in self.tasks {
             match task {
                 Task::Change(change) => self.refuse([*change].into(), &StoreError::Closed),
-                Task::Settle(waiting) | Task::Close(waiting) => drop(waiting.send(())),
+                // Nor need they still be there.
+                Task::Settle(waiting) | Task::Close(waiting) => _ = waiting.send(()),
             }
         }
     }
