@@ -22,7 +22,7 @@ pub use cpu::{CpuModel, ParseCpuModelError};
 pub use file::{AssembleError, Bundle, BundleError, assemble};
 pub use manifest::{FileEntry, Manifest, ManifestError};
 pub use pack::{PackError, PackRequest, pack};
-pub use sign::{BundleSignature, SignatureError, verify_signatures};
+pub use sign::{BundleSignature, SignatureError, verify_signatures, verify_signatures_by};
 
 /// What a content starts with. The last byte is the version of the format.
 const MAGIC: &[u8; 8] = b"DENALIB1";

@@ -86,8 +86,18 @@ impl BundleSignature {
     /// # Errors
     /// [`SignatureError::Invalid`] or [`SignatureError::Expired`].
     pub fn verify(&self, digest: &Digest, now_unix_s: u64) -> Result<(), SignatureError> {
-        let Self { signer, expires_unix_s, signature } = *self;
-        if !signer.verify(Purpose::Bundle, &signed_bytes(digest, expires_unix_s), &signature) {
+        self.count(self.holds(digest), now_unix_s)
+    }
+
+    /// Whether this signature holds for the bundle of this digest, at whatever time.
+    #[must_use]
+    pub fn holds(&self, digest: &Digest) -> bool {
+        self.signer.verify(Purpose::Bundle, &signed_bytes(digest, self.expires_unix_s), &self.signature)
+    }
+
+    fn count(&self, holds: bool, now_unix_s: u64) -> Result<(), SignatureError> {
+        let Self { signer, expires_unix_s, .. } = *self;
+        if !holds {
             return Err(SignatureError::Invalid { signer });
         }
         if now_unix_s > expires_unix_s {
@@ -116,11 +126,23 @@ pub fn verify_signatures(
     signatures: &[BundleSignature],
     now_unix_s: u64,
 ) -> Result<Vec<PublicKey>, SignatureError> {
+    verify_signatures_by(signatures, now_unix_s, |signature| signature.holds(digest))
+}
+
+/// As [`verify_signatures`], for who remembers which signatures hold: asked of each by `holds`.
+///
+/// # Errors
+/// [`SignatureError`] names the signer, or the limit.
+pub fn verify_signatures_by(
+    signatures: &[BundleSignature],
+    now_unix_s: u64,
+    holds: impl Fn(&BundleSignature) -> bool,
+) -> Result<Vec<PublicKey>, SignatureError> {
     check_signers(signatures)?;
     let mut signers = Vec::new();
     let mut expired = None;
     for signature in signatures {
-        match signature.verify(digest, now_unix_s) {
+        match signature.count(holds(signature), now_unix_s) {
             Ok(()) => signers.push(signature.signer),
             Err(error @ SignatureError::Expired { .. }) => expired = expired.or(Some(error)),
             Err(error) => return Err(error),

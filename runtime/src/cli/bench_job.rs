@@ -6,7 +6,7 @@ use super::{
     node_process::NodeProcess,
     print,
     program::{Program, unix_now_s},
-    runtime::block_on,
+    runtime::block_on_one_thread,
     samples,
     submission::Submission,
     wait,
@@ -67,7 +67,7 @@ struct Measured {
 }
 
 pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
-    let measured = block_on(async {
+    let measured = block_on_one_thread(async {
         let key = key_file::generate()?;
         let node = NodeProcess::start(key.public()).await?;
         let measured = measure(args, &node, key).await;

@@ -11,6 +11,12 @@ pub(crate) fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> a
     result
 }
 
+/// Runs `command` to its end on this thread alone, without the time that threads take to wake each other. Nothing in it
+/// may block for long: its connections would not be served meanwhile.
+pub(crate) fn block_on_one_thread<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
+}
+
 /// Ctrl-C, or a polite request to end.
 pub(crate) struct Interrupt {
     interrupt: Signal,

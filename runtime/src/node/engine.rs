@@ -14,7 +14,7 @@ use super::{
     job::{Acceptance, LiveJob, status},
     policy::Policy,
     queue::{Queue, Ticket},
-    store::{JobKey, Op, Store},
+    store::{JobKey, JobRecord, Op, ResultRecord, Store, StoreError},
     tenant::{Launcher, Tenants},
 };
 use denali_protocol::{
@@ -126,6 +126,22 @@ impl Engine {
         }
         let (record, totals) = self.store.job(key)?.ok_or_else(|| not_found(key))?;
         Ok(status(key, &record, totals, 0))
+    }
+
+    /// What a job is, if it is here.
+    pub(crate) fn record(&self, key: &JobKey) -> Result<Option<JobRecord>, StoreError> {
+        match self.live(key) {
+            Some(job) => Ok(Some(job.record.clone())),
+            None => Ok(self.store.job(key)?.map(|(record, _)| record)),
+        }
+    }
+
+    /// The result of one job of an array, and its inline output.
+    pub(crate) fn result(&self, key: &JobKey, index: u32) -> Result<Option<(ResultRecord, Vec<u8>)>, StoreError> {
+        match self.live(key).and_then(|job| job.fresh(index)) {
+            Some(fresh) => Ok(Some(fresh)),
+            None => self.store.result(key, index),
+        }
     }
 
     /// Cancels a job: what waits ends as cancelled now, what runs is told to.

@@ -145,7 +145,11 @@ impl Follower<'_> {
 
     /// A result is on the disk.
     async fn end(&mut self, index: u32) -> Result<(), FollowError> {
-        let Some((record, output)) = self.engine.store.result(&self.job.key, index)? else { return Ok(()) };
+        let result = match self.job.fresh(index) {
+            Some(fresh) => Some(fresh),
+            None => self.engine.store.result(&self.job.key, index)?,
+        };
+        let Some((record, output)) = result else { return Ok(()) };
         let seen = self.views.remove(&index).filter(|view| Some(view.id) == record.run);
         let (sent, announce) = seen.map_or((Vec::new(), true), |view| (view.sent, !view.started));
         send_result(self.engine, self.answer, record, output, &sent, announce).await

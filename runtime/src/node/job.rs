@@ -3,7 +3,7 @@
 use super::{
     queue::{Pick, Ticket},
     spool::Spool,
-    store::{JobKey, JobRecord, StoreError, Totals},
+    store::{JobKey, JobRecord, ResultRecord, StoreError, Totals},
 };
 use denali_protocol::{job::VmId, receipt::StartPath, wire::message::JobStatus};
 use denali_vmm::worker::message::RunId;
@@ -27,6 +27,9 @@ pub(crate) struct LiveJob {
     pub(crate) record: JobRecord,
     /// A small input, kept at hand.
     pub(crate) input: Option<Vec<u8>>,
+    /// Whether it is on the disk; nothing while that is being found out. Apart from `state`, so that what a short run says
+    /// wakes nobody who waits for this.
+    accepted: watch::Sender<Option<Result<Acceptance, StoreError>>>,
     state: Mutex<JobState>,
     /// Changes with each change of `state` and of a run's output.
     changed: watch::Sender<()>,
@@ -46,16 +49,16 @@ pub(crate) enum Acceptance {
 /// How far a job is.
 #[derive(Debug, Default)]
 pub(crate) struct JobState {
-    /// Whether it is on the disk; nothing while that is being found out.
-    pub(crate) accepted: Option<Result<Acceptance, StoreError>>,
     /// Whether it did not get onto the disk: nothing of it is written from here on, for its name may be another's.
     pub(crate) refused: bool,
-    /// A larger input than [`LiveJob::input`], until it can be read from the disk.
+    /// A larger input than [`LiveJob::input`], until it can be read from the store.
     pub(crate) unwritten_input: Option<Arc<[u8]>>,
     /// What runs, or has run and is being written down.
     pub(crate) running: BTreeMap<u32, Arc<Run>>,
     /// Indices with a result on the disk, in the order in which they got there.
     pub(crate) ended: Vec<u32>,
+    /// Results of these, until they can be read from the store.
+    pub(crate) fresh: HashMap<u32, Arc<(ResultRecord, Vec<u8>)>>,
     /// How these ended, and whether the rest is cancelled.
     pub(crate) totals: Totals,
     /// How often a run of an index was lost, where one was.
@@ -64,7 +67,13 @@ pub(crate) struct JobState {
 
 impl LiveJob {
     pub(super) fn new(key: JobKey, ticket: Ticket, record: JobRecord, input: Option<Vec<u8>>, state: JobState) -> Self {
-        Self { key, ticket, record, input, state: Mutex::new(state), changed: watch::Sender::new(()) }
+        let (accepted, changed) = (watch::Sender::new(None), watch::Sender::new(()));
+        Self { key, ticket, record, input, accepted, state: Mutex::new(state), changed }
+    }
+
+    /// Says whether it is on the disk.
+    pub(super) fn accept(&self, accepted: Result<Acceptance, StoreError>) {
+        self.accepted.send_replace(Some(accepted));
     }
 
     /// Its state. Locked for moments only.
@@ -91,14 +100,16 @@ impl LiveJob {
 
     /// Waits until it is known whether the job is on the disk.
     pub(crate) async fn accepted(&self) -> Result<Acceptance, StoreError> {
-        let mut changed = self.watch();
-        loop {
-            if let Some(accepted) = self.state().accepted.clone() {
-                return accepted;
-            }
-            // The sender lives as long as `self`.
-            let _ = changed.changed().await;
-        }
+        let mut accepted = self.accepted.subscribe();
+        // The sender lives as long as `self`.
+        let known = accepted.wait_for(Option::is_some).await.ok().and_then(|known| known.clone());
+        known.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// A result that is on the disk and may not be seen in the store yet.
+    pub(crate) fn fresh(&self, index: u32) -> Option<(ResultRecord, Vec<u8>)> {
+        let fresh = self.state().fresh.get(&index).cloned();
+        fresh.map(Arc::unwrap_or_clone)
     }
 
     /// Where it stands.

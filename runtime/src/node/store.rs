@@ -1,30 +1,35 @@
 //! What survives: jobs, results and receipts in one database, large bytes in files beside it.
 //!
-//! All changes go through one writer thread that commits whatever has gathered in one durable transaction (`writer`), so
-//! a thousand results cost a few `fsync`s. What it acknowledges is on the disk. Reading goes on beside it. After an I/O
-//! error the database is closed and opened again; nothing half-written is ever seen. See `docs/decisions/0006-store.md`.
+//! All changes go through one writer thread that puts whatever has gathered on the disk at once (`writer`): into a log
+//! (`log`), and from there into the database now and then. So a thousand results cost a few `fsync`s, and one of them costs
+//! little. What it acknowledges is on the disk. Reading goes on beside it. After an I/O error both files are closed and
+//! opened again; nothing half-written is ever seen. See `docs/decisions/0006-store.md`.
 
 pub(crate) mod files;
+mod log;
+mod op;
 mod read;
 mod record;
 mod tables;
 mod upload;
 mod writer;
 
+pub(crate) use op::{Applied, Op};
 pub(crate) use read::Unfinished;
 pub(crate) use record::{INLINE_INPUT_BYTES, JobKey, JobRecord, OutputPlace, ResultRecord, Totals};
 pub(crate) use upload::{Upload, UploadError};
-pub(crate) use writer::{Applied, Op};
+pub(crate) use writer::Settled;
 
 use denali_protocol::wire::message::{Refusal, RefusalKind};
 use files::Files;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use log::Log;
+use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition, backends::FileBackend};
 use std::{
     io,
     os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
         mpsc,
     },
@@ -32,7 +37,7 @@ use std::{
 
 /// Job records by [`JobKey`]; an inline input follows the record.
 const JOBS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("jobs");
-/// [`Totals`] by [`JobKey`].
+/// [`Totals`] by [`JobKey`], once they are more than nothing.
 const TOTALS: TableDefinition<'_, &[u8], (u32, u32, bool)> = TableDefinition::new("totals");
 /// Result records by [`JobKey`] and index; inline output follows the record.
 const RESULTS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("results");
@@ -44,6 +49,8 @@ const OUTPUT_FILES: TableDefinition<'_, &str, u64> = TableDefinition::new("outpu
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 /// In [`META`]: bytes of all job and result records.
 const META_BYTES: &str = "record bytes";
+/// In [`META`]: number of the log that is in force.
+const META_LOG: &str = "log";
 /// In [`META`]: version of this layout.
 const META_VERSION: &str = "version";
 const VERSION: u64 = 1;
@@ -129,13 +136,23 @@ impl From<denali_protocol::codec::EncodeError> for StoreError {
     }
 }
 
-/// Opens the database file.
-type Opener = Box<dyn Fn() -> Result<Database, redb::DatabaseError> + Send + Sync>;
+/// Opens the database, and the file of its log.
+type Opener = Box<dyn Fn() -> Result<(Database, Box<dyn StorageBackend>), redb::DatabaseError> + Send + Sync>;
 
-/// The database file, closed and opened again after an I/O error.
+/// The open files.
+struct Open {
+    database: Database,
+    /// Only the writer locks it.
+    log: Mutex<Log>,
+}
+
+/// The database and its log, closed and opened again after an I/O error.
 struct Base {
     opener: Opener,
-    open: RwLock<Option<Database>>,
+    /// The writer holds on to open ones while it waits for work, so nobody else may ask to change them.
+    open: RwLock<Option<Open>>,
+    /// Locked by who opens them.
+    opening: Mutex<()>,
     /// Closed for good: the node is stopping.
     closed: AtomicBool,
 }
@@ -148,12 +165,23 @@ impl std::fmt::Debug for Base {
 
 impl Base {
     fn open(opener: Opener) -> Result<Self, StoreError> {
-        let database = Self::prepare(opener()?)?;
-        Ok(Self { opener, open: RwLock::new(Some(database)), closed: AtomicBool::new(false) })
+        let open = Self::prepare(opener()?)?;
+        Ok(Self { opener, open: RwLock::new(Some(open)), opening: Mutex::new(()), closed: AtomicBool::new(false) })
+    }
+
+    /// Brings the database to where its log is.
+    fn prepare((database, file): (Database, Box<dyn StorageBackend>)) -> Result<Open, StoreError> {
+        let database = Self::with_tables(database)?;
+        let number = database.begin_read()?.open_table(META)?.get(META_LOG)?.map_or(0, |value| value.value());
+        let (log, ops) = Log::open(file, number)?;
+        if !ops.is_empty() {
+            writer::replay(&database, &ops)?;
+        }
+        Ok(Open { database, log: Mutex::new(log) })
     }
 
     /// Makes the tables where they are missing, and checks the version.
-    fn prepare(database: Database) -> Result<Database, StoreError> {
+    fn with_tables(database: Database) -> Result<Database, StoreError> {
         // The usual case writes nothing: results can be read from a disk that is full.
         if let Ok(meta) = database.begin_read()?.open_table(META)
             && meta.get(META_VERSION)?.is_some_and(|version| version.value() == VERSION)
@@ -179,37 +207,49 @@ impl Base {
         Ok(database)
     }
 
-    /// Works with the database, opened again if it was closed after an I/O error.
-    fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    /// Works with the open files, opened again if they were closed after an I/O error.
+    fn with_open<T>(&self, work: impl FnOnce(&Open) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let is_open = self.open.read().unwrap_or_else(PoisonError::into_inner).is_some();
         if !is_open {
             self.open_again()?;
         }
         match &*self.open.read().unwrap_or_else(PoisonError::into_inner) {
-            Some(database) => work(database),
+            Some(open) => work(open),
             None => Err(StoreError::Closed),
         }
     }
 
-    /// Closes the file for good.
+    /// Works with the database.
+    fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.with_open(|open| work(&open.database))
+    }
+
+    /// Works with the database and its log: for the writer.
+    fn with_log<T>(&self, work: impl FnOnce(&Database, &mut Log) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.with_open(|open| work(&open.database, &mut open.log.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// Closes the files for good.
     fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
         *self.open.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Closes the file, to be opened when it is next needed: after an I/O error, redb refuses everything until then.
+    /// Closes the files, to be opened when they are next needed: after an I/O error, redb refuses everything until then.
     fn give_up(&self) {
         *self.open.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn open_again(&self) -> Result<(), StoreError> {
+        let _turn = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.open.read().unwrap_or_else(PoisonError::into_inner).is_some() {
+            return Ok(());
+        }
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         if self.closed.load(Ordering::Relaxed) {
             return Err(StoreError::Closed);
         }
-        if open.is_none() {
-            *open = Some(Self::prepare((self.opener)()?)?);
-        }
+        *open = Some(Self::prepare((self.opener)()?)?);
         Ok(())
     }
 }
@@ -252,10 +292,19 @@ impl Store {
     /// # Errors
     /// When the disk fails, or the files there are not of this version.
     pub(crate) fn open(directory: &Path) -> Result<Self, StoreError> {
-        let path = directory.join("store.redb");
-        // Made here, so that it is closed to other users whatever the directory is.
-        std::fs::File::options().append(true).create(true).mode(0o600).open(&path)?;
-        Self::open_with(directory, Box::new(move || Database::builder().set_cache_size(CACHE_BYTES).create(&path)))
+        let (database, log) = (directory.join("store.redb"), directory.join("store.log"));
+        for path in [&database, &log] {
+            // Made here, so that it is closed to other users whatever the directory is.
+            std::fs::File::options().append(true).create(true).mode(0o600).open(path)?;
+        }
+        // What is written to them is found again only if they are.
+        std::fs::File::open(directory)?.sync_all()?;
+        let opener = move || {
+            let log = FileBackend::new(std::fs::File::options().read(true).write(true).open(&log)?)?;
+            let database = Database::builder().set_cache_size(CACHE_BYTES).create(&database)?;
+            Ok((database, Box::new(log) as Box<dyn StorageBackend>))
+        };
+        Self::open_with(directory, Box::new(opener))
     }
 
     fn open_with(directory: &Path, opener: Opener) -> Result<Self, StoreError> {
@@ -272,20 +321,29 @@ impl Store {
         Ok(store)
     }
 
-    /// Writes `op`, then calls `done` on the writer's thread: with success only once it is on the disk. Operations are
-    /// applied in the order of these calls. `done` is never called from here, so locks may be held.
-    pub(crate) fn write(&self, op: Op, done: impl FnOnce(Result<Applied, StoreError>) + Send + 'static) {
+    /// Writes `op`, then calls `done` on the writer's thread: with success only once it is on the disk. What `done`
+    /// returns is called when readers see the change too, a moment later. Operations are applied in the order of these
+    /// calls. `done` is never called from here, so locks may be held.
+    pub(crate) fn write(&self, op: Op, done: impl FnOnce(Result<Applied, StoreError>, Op) -> Settled + Send + 'static) {
         self.gauges.waits(&op);
         let change = Box::new(writer::Change { op, done: Box::new(done) });
         // The writer listens as long as there is a store.
         let _ = self.writer.send(writer::Task::Change(change));
     }
 
-    /// As [`Store::write`], for tasks that wait for the outcome.
+    /// As [`Store::write`], for tasks that wait for the outcome: readers see it by then.
     pub(crate) async fn write_and_wait(&self, op: Op) -> Result<Applied, StoreError> {
         let (done, outcome) = tokio::sync::oneshot::channel();
-        self.write(op, move |result| drop(done.send(result)));
+        self.write(op, move |result, _| Some(Box::new(move || drop(done.send(result)))));
         outcome.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Returns once readers see all that was acknowledged before.
+    pub(crate) async fn settled(&self) {
+        let (done, settled) = tokio::sync::oneshot::channel();
+        if self.writer.send(writer::Task::Settle(done)).is_ok() {
+            let _ = settled.await;
+        }
     }
 
     /// Closes the store: nothing is written from here on. Returns once the file is closed.

@@ -199,11 +199,8 @@ impl Link {
         let mut incoming = self.incoming.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = std::mem::take(&mut incoming.taken);
         incoming.bytes.drain(..taken);
-        let filled = incoming.bytes.len();
-        incoming.bytes.resize(filled + READ_BYTES, 0);
-        let result = self.socket.try_read(&mut incoming.bytes[filled..]);
-        incoming.bytes.truncate(filled + result.as_ref().map_or(0, |read| *read));
-        result
+        incoming.bytes.reserve(READ_BYTES);
+        self.socket.try_read_buf(&mut incoming.bytes)
     }
 }
 

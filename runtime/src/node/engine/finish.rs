@@ -4,7 +4,7 @@ use super::{Engine, start::arguments, unix_ms};
 use crate::node::{
     job::{LiveJob, Run},
     spool::Finished,
-    store::{Applied, Op, OutputPlace, ResultRecord, StoreError},
+    store::{Applied, Op, OutputPlace, ResultRecord, Settled, StoreError},
 };
 use denali_protocol::{
     job::{Outcome, OutputDigests, Usage},
@@ -123,9 +123,10 @@ impl Engine {
                 let op = self.finish_op(job, None, *index, Outcome::Cancelled, Usage::default(), &mut self.no_output());
                 let done = done.take_if(|_| at + 1 == some.len());
                 let (engine, job, index) = (Arc::clone(self), Arc::clone(job), *index);
-                self.store.write(op, move |outcome| {
-                    engine.on_finish(&job, index, false, &outcome);
+                self.store.write(op, move |outcome, op| {
+                    let settled = engine.on_finish(job, index, false, &outcome, op);
                     drop(done);
+                    settled
                 });
             }
             let _ = wait.await;
@@ -145,11 +146,11 @@ impl Engine {
         }
         // Under the lock: once the job is refused, its name can be another's, whose acceptance the writer must not see
         // before this.
-        self.store.write(op, move |outcome| {
+        self.store.write(op, move |outcome, op| {
             if matches!(outcome, Ok(Applied::Missing | Applied::EndedBefore { .. })) {
                 files.discard(&finished);
             }
-            engine.on_finish(&job, index, succeeded, &outcome);
+            engine.on_finish(job, index, succeeded, &outcome, op)
         });
     }
 
@@ -198,17 +199,18 @@ impl Engine {
     /// A result is on the disk, or was there before (called by the writer).
     fn on_finish(
         self: &Arc<Self>,
-        job: &Arc<LiveJob>,
+        job: Arc<LiveJob>,
         index: u32,
         succeeded: bool,
         outcome: &Result<Applied, StoreError>,
-    ) {
+        op: Op,
+    ) -> Settled {
         let succeeded = match outcome {
             Ok(Applied::Done) => Some(succeeded),
             Ok(Applied::EndedBefore { succeeded }) => Some(*succeeded),
             _ => None,
         };
-        let all = job.change(|state| {
+        job.change(|state| {
             state.running.remove(&index);
             // One that was there before may be known: it costs a search then.
             let known = *outcome != Ok(Applied::Done) && state.ended.contains(&index);
@@ -218,12 +220,25 @@ impl Engine {
                 let count = if succeeded { &mut totals.succeeded } else { &mut totals.failed };
                 *count = count.saturating_add(1);
             }
-            state.totals.ended() >= job.record.indices.count()
+            if let (Ok(Applied::Done), Op::Finish { record, output, .. }) = (outcome, op) {
+                state.fresh.insert(index, Arc::new((*record, output)));
+            }
         });
+        self.written();
+        let engine = Arc::clone(self);
+        Some(Box::new(move || engine.on_settled(&job, index)))
+    }
+
+    /// A result can be read from the store (called by the writer).
+    fn on_settled(&self, job: &LiveJob, index: u32) {
+        let all = {
+            let mut state = job.state();
+            state.fresh.remove(&index);
+            state.totals.ended() >= job.record.indices.count()
+        };
         if all {
             self.forget(job);
         }
-        self.written();
     }
 
     /// The disk took something (called by the writer): what was held back for it may go on.

@@ -45,8 +45,9 @@ impl Engine {
         let Some(Unfinished { record, totals, waiting }) = self.store.unfinished(key)? else { return Ok(None) };
         let ended = between(record.indices, &waiting);
         let ticket = Ticket(self.next_ticket.fetch_add(1, Ordering::Relaxed));
-        let progress = JobState { accepted: Some(Ok(Acceptance::Before)), ended, totals, ..JobState::default() };
+        let progress = JobState { ended, totals, ..JobState::default() };
         let job = Arc::new(LiveJob::new(key.clone(), ticket, record, None, progress));
+        job.accept(Ok(Acceptance::Before));
         self.use_files(&job.record);
         state.by_key.insert(key.clone(), Arc::clone(&job));
         state.by_ticket.insert(ticket, Arc::clone(&job));

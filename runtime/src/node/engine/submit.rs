@@ -7,7 +7,7 @@ use crate::node::{
     policy::Grant,
     queue::Ticket,
     store::{
-        Applied, JobKey, JobRecord, Op, StoreError,
+        Applied, JobKey, JobRecord, Op, Settled, StoreError,
         files::{Kind, remove},
     },
 };
@@ -161,15 +161,16 @@ impl Engine {
             state.held_bytes = state.held_bytes.saturating_add(held_bytes(&job));
             // Before anything of it can run: the writer must see the job before its results.
             let (engine, twin) = (Arc::clone(self), Arc::clone(&job));
-            let op = Op::Accept { key: key.clone(), record: record.clone(), input: inline };
-            self.store.write(op, move |outcome| engine.on_accept(&twin, outcome));
+            let op = Op::Accept { key: key.clone(), record: record.clone(), input: inline, patient: submit.attach };
+            self.store.write(op, move |outcome, _| engine.on_accept(twin, outcome));
             state.queue.submit(key.client, ticket, [record.indices].into(), record.vms);
         }
         self.kick();
         Ok(Some(job))
     }
 
-    fn on_accept(self: &Arc<Self>, job: &Arc<LiveJob>, outcome: Result<Applied, StoreError>) {
+    /// A job is on the disk, or not (called by the writer).
+    fn on_accept(self: &Arc<Self>, job: Arc<LiveJob>, outcome: Result<Applied, StoreError>) -> Settled {
         let accepted = match outcome {
             Ok(Applied::Done) => Ok(Acceptance::New),
             // It came and went while this one was being checked.
@@ -177,13 +178,11 @@ impl Engine {
             Err(error) => Err(error),
         };
         if accepted != Ok(Acceptance::New) {
-            self.abandon(job);
+            self.abandon(&job);
         }
-        job.change(|state| {
-            state.accepted = Some(accepted);
-            state.unwritten_input = None;
-        });
+        job.accept(accepted);
         self.written();
+        Some(Box::new(move || job.state().unwritten_input = None))
     }
 
     /// Forgets a job that did not get onto the disk.

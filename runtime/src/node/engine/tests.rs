@@ -76,7 +76,7 @@ impl Bench {
             vms: 1,
             accepted_unix_ms: 1,
         };
-        let op = Op::Accept { key: key(name), record, input: Vec::new() };
+        let op = Op::Accept { key: key(name), record, input: Vec::new(), patient: false };
         assert_eq!(self.engine.store.write_and_wait(op).await, Ok(Applied::Done));
     }
 
@@ -116,8 +116,6 @@ async fn the_runs_of_a_job_that_was_refused_write_nothing_for_another_of_its_nam
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_whose_result_was_there_before_ends_all_the_same() {
     let bench = Bench::new();
-    let job = bench.take("j", "print 1000000", b"").unwrap();
-    assert_eq!(job.accepted().await, Ok(Acceptance::New));
     let result = JobResult {
         index: 0,
         outcome: Outcome::Exited(0),
@@ -128,7 +126,10 @@ async fn a_job_whose_result_was_there_before_ends_all_the_same() {
     };
     let record = Box::new(ResultRecord { result, run: None, place: OutputPlace::Inline });
     let op = Op::Finish { key: key("j"), record, output: Vec::new(), file_bytes: 0, ended_unix_ms: 1 };
-    bench.engine.store.write_and_wait(op).await.unwrap();
+    // Its own result comes after this one.
+    let job = bench.take("j", "print 1000000", b"").unwrap();
+    assert_eq!(bench.engine.store.write_and_wait(op).await, Ok(Applied::Done));
+    assert_eq!(job.accepted().await, Ok(Acceptance::New));
     until(|| bench.engine.live(&key("j")).is_none()).await;
     assert_eq!(bench.engine.status(&key("j")).unwrap().succeeded, 1);
     assert_eq!((bench.output_files(), bench.engine.store.files.bytes()), (0, 6));
@@ -170,9 +171,10 @@ async fn a_job_may_start_before_the_disk_has_its_input() {
 /// Keeps the writer waiting until the second is dropped; the first says when it does.
 fn block(store: &Store) -> (std::sync::mpsc::Receiver<()>, std::sync::mpsc::Sender<()>) {
     let ((blocked, is_blocked), (release, released)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
-    store.write(Op::Cancel { key: key("nothing") }, move |_| {
+    store.write(Op::Cancel { key: key("nothing") }, move |_, _| {
         blocked.send(()).unwrap();
         let _ = released.recv();
+        None
     });
     (is_blocked, release)
 }
@@ -202,7 +204,7 @@ async fn what_waits_for_the_disk_is_bounded() {
             file_bytes: 0,
             ended_unix_ms: 1,
         };
-        bench.engine.store.write(op, |_| {});
+        bench.engine.store.write(op, |_, _| None);
     }
     assert_eq!(bench.take("j", "exit 0", b"").unwrap_err().kind, RefusalKind::Busy);
     drop(release);

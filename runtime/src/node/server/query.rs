@@ -44,6 +44,7 @@ pub(super) async fn list(
 ) -> Result<(), RequestError> {
     // First, so that no page waits for its turn in memory.
     let turn = answer.turn().await;
+    engine.store.settled().await;
     let page = page(engine, client, after)?;
     Ok(answer.say_in(turn, &page).await?)
 }
@@ -77,7 +78,7 @@ pub(super) async fn result(
     answer: &mut Answer,
 ) -> Result<(), RequestError> {
     let key = JobKey { client, job };
-    let Some((record, inline)) = engine.store.result(&key, index)? else {
+    let Some((record, inline)) = engine.result(&key, index)? else {
         return Err(no_result(engine, &key, index).into());
     };
     let mut output = OutputReader::new(engine, &record, inline);
@@ -90,11 +91,11 @@ pub(super) async fn result(
 }
 
 fn no_result(engine: &Engine, key: &JobKey, index: u32) -> Refusal {
-    match engine.store.job(key) {
-        Ok(Some((record, _))) if record.indices.contains(index) => {
+    match engine.record(key) {
+        Ok(Some(record)) if record.indices.contains(index) => {
             Refusal { kind: RefusalKind::NotReady, message: format!("job {} has not ended yet", key.job) }
         }
-        Ok(Some((record, _))) => Refusal {
+        Ok(Some(record)) => Refusal {
             kind: RefusalKind::NotFound,
             message: format!(
                 "job {} has indices {} to {}, not {index}",

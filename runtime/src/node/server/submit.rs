@@ -9,7 +9,7 @@ use crate::node::{
     store::{INLINE_INPUT_BYTES, JobKey, Upload, UploadError, files::Kind},
 };
 use denali_protocol::{
-    bundle::{Manifest, verify_signatures},
+    bundle::Manifest,
     digest::Digest,
     wire::message::{Refusal, RefusalKind, Response, Submit},
 };
@@ -72,8 +72,8 @@ async fn check_and_receive(
 ) -> Result<NewJob, RequestError> {
     submit.check().map_err(|error| invalid(error.to_string()))?;
     let key = JobKey { client: client.key(), job: submit.job.clone() };
-    let signers = verify_signatures(&submit.bundle, &submit.signatures, unix_ms() / 1000)
-        .map_err(|error| invalid(error.to_string()))?;
+    let signers = engine.bundles.signers(&submit.bundle, &submit.signatures, unix_ms() / 1000);
+    let signers = signers.map_err(|error| invalid(error.to_string()))?;
     let grants = engine.policy.grants(&signers)?;
     engine.room(&key, submit.indices.count())?;
     // From here on neither file goes away.

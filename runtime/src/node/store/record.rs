@@ -19,7 +19,7 @@ const RECORD_BYTES: usize = 512 * 1024;
 pub(crate) const INLINE_INPUT_BYTES: u64 = 64 * 1024;
 
 /// The name of a job or an array: unique for one client.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub(crate) struct JobKey {
     /// The client.
     pub(crate) client: PublicKey,

@@ -1,9 +1,10 @@
 //! Applying operations to the tables, inside one transaction of the writer's.
 
 use super::{
-    ENDED, JOBS, JobKey, JobRecord, META, META_BYTES, OUTPUT_FILES, OutputPlace, RESULTS, ResultRecord, StoreError,
-    TOTALS, Totals, record,
-    writer::{Applied, Expired, Op},
+    ENDED, JOBS, JobKey, JobRecord, META, META_BYTES, META_LOG, OUTPUT_FILES, OutputPlace, RESULTS, ResultRecord,
+    StoreError, TOTALS, Totals,
+    op::{Applied, Expired, Op},
+    record,
 };
 use redb::{ReadableTable, Table, WriteTransaction};
 
@@ -41,9 +42,15 @@ impl<'t> Tables<'t> {
         Ok(self.bytes)
     }
 
+    /// Puts the log of this number in force.
+    pub(super) fn begin_log(&mut self, number: u64) -> Result<(), StoreError> {
+        self.meta.insert(META_LOG, number)?;
+        Ok(())
+    }
+
     pub(super) fn apply(&mut self, op: &Op) -> Result<Applied, StoreError> {
         match op {
-            Op::Accept { key, record, input } => self.accept(key, record, input),
+            Op::Accept { key, record, input, .. } => self.accept(key, record, input),
             Op::Finish { key, record, output, file_bytes, ended_unix_ms } => {
                 self.finish_job(key, record, output, *file_bytes, *ended_unix_ms)
             }
@@ -60,7 +67,6 @@ impl<'t> Tables<'t> {
         let value = record::encode(record, input)?;
         self.bytes = self.bytes.saturating_add(value.len() as u64);
         self.jobs.insert(key.as_slice(), value.as_slice())?;
-        self.totals.insert(key.as_slice(), Totals::default().to_value())?;
         Ok(Applied::Done)
     }
 

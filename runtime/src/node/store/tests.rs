@@ -29,7 +29,7 @@ fn record(last: u32) -> JobRecord {
 }
 
 fn accept(name: &str, last: u32) -> Op {
-    Op::Accept { key: key(name), record: record(last), input: b"input".to_vec() }
+    Op::Accept { key: key(name), record: record(last), input: b"input".to_vec(), patient: false }
 }
 
 fn finish(name: &str, index: u32, status: u8, ended_unix_ms: u64) -> Op {
@@ -48,7 +48,7 @@ fn finish(name: &str, index: u32, status: u8, ended_unix_ms: u64) -> Op {
 /// A disk that can be full.
 #[derive(Debug)]
 struct Disk {
-    file: redb::backends::FileBackend,
+    file: FileBackend,
     full: Arc<AtomicBool>,
 }
 
@@ -86,12 +86,15 @@ impl redb::StorageBackend for Disk {
 #[tokio::test]
 async fn a_full_disk_refuses_new_jobs_and_keeps_results_for_later() {
     let directory = tempfile::tempdir().unwrap();
-    let (path, full) = (directory.path().join("disk"), Arc::new(AtomicBool::new(false)));
+    let (path, full) = (directory.path().to_owned(), Arc::new(AtomicBool::new(false)));
     let flag = Arc::clone(&full);
     let opener: Opener = Box::new(move || {
-        let file = std::fs::File::options().read(true).write(true).create(true).truncate(false).open(&path)?;
-        let file = redb::backends::FileBackend::new(file)?;
-        Database::builder().create_with_backend(Disk { file, full: Arc::clone(&flag) })
+        let disk = |name| {
+            let options = std::fs::File::options().read(true).write(true).create(true).truncate(false).clone();
+            let file = FileBackend::new(options.open(path.join(name))?)?;
+            Ok::<_, redb::DatabaseError>(Disk { file, full: Arc::clone(&flag) })
+        };
+        Ok((Database::builder().create_with_backend(disk("disk")?)?, Box::new(disk("log")?)))
     });
     let store = Store::open_with(directory.path(), opener).unwrap();
     assert_eq!(write(&store, accept("a", 0)).await, Applied::Done);
@@ -99,7 +102,10 @@ async fn a_full_disk_refuses_new_jobs_and_keeps_results_for_later() {
     assert_eq!(store.write_and_wait(accept("b", 0)).await, Err(StoreError::Full));
     assert_eq!(store.job(&key("a")), Err(StoreError::Full));
     let (done, mut finished) = tokio::sync::oneshot::channel();
-    store.write(finish("a", 0, 0, 1), move |outcome| drop(done.send(outcome)));
+    store.write(finish("a", 0, 0, 1), move |outcome, _| {
+        drop(done.send(outcome));
+        None
+    });
     let wait = std::time::Duration::from_millis(100);
     assert!(tokio::time::timeout(wait, &mut finished).await.is_err());
     full.store(false, Ordering::Relaxed);
@@ -133,6 +139,71 @@ async fn what_was_acknowledged_is_there_after_reopening() {
     assert_eq!((unfinished.totals.succeeded, ranges), (2, vec![(0, 0), (2, 2), (4, 4)]));
 }
 
+/// A store as a crash now would leave it, with as much of its log as `cut` leaves.
+fn crashed(directory: &Path, cut: impl FnOnce(usize) -> usize) -> (tempfile::TempDir, Store) {
+    let after = tempfile::tempdir().unwrap();
+    std::fs::copy(directory.join("store.redb"), after.path().join("store.redb")).unwrap();
+    let log = std::fs::read(directory.join("store.log")).unwrap();
+    std::fs::write(after.path().join("store.log"), &log[..cut(log.len())]).unwrap();
+    let store = Store::open(after.path()).unwrap();
+    (after, store)
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_a_crash() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    write(&store, accept("a", 1)).await;
+    write(&store, finish("a", 0, 0, 10)).await;
+    write(&store, Op::Cancel { key: key("a") }).await;
+    let bytes = store.bytes();
+    {
+        let (_after, store) = crashed(directory.path(), |length| length);
+        assert_eq!((store.bytes(), store.inline_input(&key("a")).unwrap()), (bytes, b"input".to_vec()));
+        let (result, output) = store.result(&key("a"), 0).unwrap().unwrap();
+        assert_eq!((result.run, output), (Some(9), b"output".to_vec()));
+        let (_, totals) = store.job(&key("a")).unwrap().unwrap();
+        assert_eq!((totals.succeeded, totals.cancelled), (1, true));
+        // And goes on from there, through another crash.
+        write(&store, finish("a", 1, 5, 11)).await;
+        let (_after, store) = crashed(_after.path(), |length| length);
+        assert_eq!(store.job(&key("a")).unwrap().unwrap().1.ended(), 2);
+    }
+    // A piece that was being written was not acknowledged.
+    let (_after, store) = crashed(directory.path(), |length| length - 1);
+    assert!(!store.job(&key("a")).unwrap().unwrap().1.cancelled);
+    assert!(store.result(&key("a"), 0).unwrap().is_some());
+}
+
+#[tokio::test]
+async fn what_is_in_the_database_is_not_taken_from_the_log_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    write(&store, accept("a", 0)).await;
+    write(&store, finish("a", 0, 0, 10)).await;
+    let log = std::fs::read(directory.path().join("store.log")).unwrap();
+    write(&store, Op::Expire { before_unix_ms: 20 }).await;
+    store.close().await;
+    std::fs::write(directory.path().join("store.log"), log).unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    assert!(store.job(&key("a")).unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_job_whose_client_waits_goes_to_the_disk_with_its_result() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    let patient = |name| Op::Accept { key: key(name), record: record(0), input: b"input".to_vec(), patient: true };
+    assert_eq!(write(&store, patient("alone")).await, Applied::Done);
+    let (done, accepted) = tokio::sync::oneshot::channel();
+    store.write(patient("a"), move |outcome, _| {
+        drop(done.send(outcome));
+        None
+    });
+    assert_eq!(write(&store, finish("a", 0, 0, 10)).await, Applied::Done);
+    assert_eq!(accepted.await.unwrap(), Ok(Applied::Done));
+}
+
 #[tokio::test]
 async fn nothing_counts_twice_and_nothing_without_its_job() {
     let directory = tempfile::tempdir().unwrap();
@@ -155,7 +226,7 @@ async fn expiry_takes_what_is_old_and_ended_and_gives_the_bytes_back() {
     for (name, time) in [("old", 10), ("new", 30)] {
         write(&store, accept(name, 1299)).await;
         for index in 0..1300 {
-            store.write(finish(name, index, 0, time), |_| {});
+            store.write(finish(name, index, 0, time), |_, _| None);
         }
     }
     write(&store, accept("running", 1)).await;

@@ -1,118 +1,55 @@
-//! The writer thread: gathers operations, applies them in one transaction, commits, acknowledges.
+//! The writer thread: gathers operations, applies them in one transaction, puts them into the log or commits them
+//! durably, acknowledges.
 
-use super::{Base, Gauges, JobKey, JobRecord, ResultRecord, StoreError, tables::Tables};
-use denali_protocol::digest::Digest;
+use super::{Applied, Base, Gauges, Op, StoreError, log::Log, tables::Tables};
+use redb::{Database, Durability};
 use std::{
     collections::VecDeque,
+    mem::take,
     sync::{
         atomic::Ordering,
         mpsc::{Receiver, RecvTimeoutError},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::oneshot;
 
 /// Most operations in one transaction: bounds the memory and the time of one commit.
 const BATCH: usize = 1024;
 
-/// Memory that an operation takes besides arguments, input and output.
-const OP_BYTES: u64 = 1024;
-
 /// How long to wait before results are tried again that the disk did not take.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// A change.
-#[derive(Clone, Debug)]
-pub(crate) enum Op {
-    /// A job was accepted.
-    Accept {
-        /// Its name.
-        key: JobKey,
-        /// What it is.
-        record: JobRecord,
-        /// Its input, where that is kept inline.
-        input: Vec<u8>,
-    },
-    /// A job of an array has ended. Never given up: tried again until the disk takes it.
-    Finish {
-        /// The array.
-        key: JobKey,
-        /// The result.
-        record: Box<ResultRecord>,
-        /// Its output, where that is kept inline.
-        output: Vec<u8>,
-        /// Length of its output file, where there is one.
-        file_bytes: u64,
-        /// Its time of end.
-        ended_unix_ms: u64,
-    },
-    /// A client cancelled a job. Tried again until the disk takes it.
-    Cancel {
-        /// The job.
-        key: JobKey,
-    },
-    /// Remove results of jobs that ended before.
-    Expire {
-        /// Milliseconds since 1970.
-        before_unix_ms: u64,
-    },
-}
+/// How long a job whose client waits for its end is not written down by itself: by then a small one has ended, and goes to
+/// the disk together with its result.
+const PATIENCE: Duration = Duration::from_micros(500);
 
-impl Op {
-    /// Memory that it takes while it waits, roughly.
-    pub(super) fn bytes(&self) -> u64 {
-        let bytes = match self {
-            Self::Accept { record, input, .. } => record.arguments.iter().map(String::len).sum::<usize>() + input.len(),
-            Self::Finish { output, .. } => output.len(),
-            Self::Cancel { .. } | Self::Expire { .. } => 0,
-        };
-        bytes as u64 + OP_BYTES
-    }
-}
+/// With nothing to write for so long, what is in the log is committed.
+const REST: Duration = Duration::from_secs(1);
 
-/// What came of a change.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Applied {
-    /// It is on the disk.
-    Done,
-    /// A job of this name was there before; nothing was changed.
-    AlreadyThere,
-    /// Another result of this index was there before; nothing was changed.
-    EndedBefore {
-        /// Whether that one is a success.
-        succeeded: bool,
-    },
-    /// There is no such job.
-    Missing,
-    /// These were removed, and perhaps more remain to be.
-    Expired(Expired),
-}
-
-/// What an expiry removed.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Expired {
-    /// Bundles that jobs referred to, once each time.
-    pub(crate) bundles: Vec<Digest>,
-    /// Inputs in files that jobs referred to, once each time.
-    pub(crate) inputs: Vec<Digest>,
-    /// Output files.
-    pub(crate) outputs: Vec<(String, u64)>,
-    /// Whether there is more to remove.
-    pub(crate) more: bool,
-}
+/// How long to wait before the database is committed again where the disk did not take it. It is all in the log.
+const REST_AGAIN: Duration = Duration::from_secs(60);
 
 /// What the writer is asked to do.
 pub(super) enum Task {
     /// Change something.
     Change(Box<Change>),
+    /// Tell when readers see all changes that were asked for before.
+    Settle(oneshot::Sender<()>),
     /// Close the database and end.
     Close(oneshot::Sender<()>),
 }
 
+/// What is to be done once readers see a change.
+pub(crate) type Settled = Option<Box<dyn FnOnce() + Send>>;
+
+/// Whom to tell of a change that is on the disk, or refused: it gets the operation back.
+pub(super) type Done = Box<dyn FnOnce(Result<Applied, StoreError>, Op) -> Settled + Send>;
+
 /// A change, and whom to tell.
 pub(super) struct Change {
     pub(super) op: Op,
-    pub(super) done: Box<dyn FnOnce(Result<Applied, StoreError>) + Send>,
+    pub(super) done: Done,
 }
 
 /// Ends the process should the writer panic: a node that accepts and never writes would be worse than none, and what
@@ -130,85 +67,203 @@ impl Drop for NotWithoutWriter {
 
 pub(super) fn run(base: &Base, gauges: &Gauges, tasks: &Receiver<Task>) {
     let _guard = NotWithoutWriter;
-    // What the disk did not take and must not be forgotten.
-    let mut again: VecDeque<Change> = VecDeque::new();
-    loop {
-        let next = match again.is_empty() {
-            true => tasks.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            false => tasks.recv_timeout(RETRY),
+    let mut writer = Writer::new(gauges, tasks);
+    while writer.close.is_none() && !writer.alone {
+        if let Err(error) = base.with_log(|database, log| writer.round(database, log)) {
+            tracing::error!("cannot write to the store: {error}");
+            base.give_up();
+            writer.failed(&error);
+        }
+    }
+    base.close();
+    writer.settle();
+    writer.end();
+}
+
+/// The writer's desk.
+struct Writer<'a> {
+    gauges: &'a Gauges,
+    tasks: &'a Receiver<Task>,
+    /// What is being written, or was not taken by the disk and must not be forgotten.
+    batch: VecDeque<Change>,
+    /// To be done once readers see what was acknowledged.
+    settled: Vec<Box<dyn FnOnce() + Send>>,
+    /// Who wants to know when that is so.
+    waiting: Vec<oneshot::Sender<()>>,
+    /// Whether there is nothing in the log.
+    at_rest: bool,
+    /// Who closes the store.
+    close: Option<oneshot::Sender<()>>,
+    /// There is no store any more.
+    alone: bool,
+}
+
+impl<'a> Writer<'a> {
+    fn new(gauges: &'a Gauges, tasks: &'a Receiver<Task>) -> Self {
+        Self {
+            gauges,
+            tasks,
+            batch: VecDeque::new(),
+            settled: Vec::new(),
+            waiting: Vec::new(),
+            at_rest: false,
+            close: None,
+            alone: false,
+        }
+    }
+
+    /// One transaction. Opened before there is anything to write, so that nobody waits for that.
+    fn round(&mut self, database: &Database, log: &mut Log) -> Result<(), StoreError> {
+        // What is in the log is in an open database, also after an error.
+        self.settle();
+        let mut transaction = database.begin_write()?;
+        let mut tables = Tables::open(&transaction)?;
+        if self.batch.is_empty() {
+            self.wait();
+        }
+        let applied = self.gather(&mut tables)?;
+        self.at_rest = self.batch.is_empty() && log.is_empty();
+        if self.at_rest {
+            return Ok(());
+        }
+        let expires = self.batch.iter().any(|change| matches!(change.op, Op::Expire { .. }));
+        // Also when it is closed: the next start then has no log to read.
+        let durably = self.batch.is_empty() || self.close.is_some() || log.is_full() || expires;
+        if durably {
+            tables.begin_log(log.next_number())?;
+            let bytes = tables.finish()?;
+            transaction.commit()?;
+            log.begin();
+            self.acknowledge(applied);
+            self.gauges.record_bytes.store(bytes, Ordering::Relaxed);
+        } else {
+            let bytes = tables.finish()?;
+            transaction.set_durability(Durability::None)?;
+            log.append(self.batch.iter().map(|change| &change.op))?;
+            self.acknowledge(applied);
+            // Should this fail, it is done again from the log.
+            transaction.commit()?;
+            self.gauges.record_bytes.store(bytes, Ordering::Relaxed);
+        }
+        self.settle();
+        Ok(())
+    }
+
+    /// Waits for something to do.
+    fn wait(&mut self) {
+        let next = match self.at_rest {
+            true => self.tasks.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            false => self.tasks.recv_timeout(REST),
         };
-        let mut batch = std::mem::take(&mut again);
-        let mut close = None;
-        let more = std::iter::from_fn(|| tasks.try_recv().ok());
+        self.take(next);
+    }
+
+    fn take(&mut self, next: Result<Task, RecvTimeoutError>) {
         match next {
-            Ok(first) => gather(std::iter::once(first).chain(more), &mut batch, &mut close),
+            Ok(Task::Change(change)) => self.batch.push_back(*change),
+            Ok(Task::Settle(waiting)) => self.waiting.push(waiting),
+            Ok(Task::Close(close)) => self.close = Some(close),
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Disconnected) => self.alone = true,
         }
-        match commit(base, gauges, &batch) {
-            Ok(applied) => {
-                batch.iter().for_each(|change| gauges.written(&change.op));
-                batch.into_iter().zip(applied).for_each(|(change, applied)| (change.done)(Ok(applied)));
+    }
+
+    /// Applies what there is; and where that can wait, what comes within [`PATIENCE`].
+    fn gather(&mut self, tables: &mut Tables<'_>) -> Result<Vec<Applied>, StoreError> {
+        let (mut applied, mut until) = (Vec::new(), None);
+        loop {
+            while let Some(change) = self.batch.get(applied.len()) {
+                applied.push(tables.apply(&change.op)?);
             }
-            Err(error) => again = failed(base, gauges, batch, &error),
+            if self.close.is_some() || self.batch.len() >= BATCH {
+                return Ok(applied);
+            }
+            if let Ok(task) = self.tasks.try_recv() {
+                self.take(Ok(task));
+                continue;
+            }
+            let patient = !self.batch.is_empty() && self.batch.iter().all(|change| change.op.is_patient());
+            let until = *until.get_or_insert_with(|| Instant::now() + PATIENCE);
+            let left = until.saturating_duration_since(Instant::now());
+            if !patient || !self.waiting.is_empty() || left.is_zero() {
+                return Ok(applied);
+            }
+            let next = self.tasks.recv_timeout(left);
+            self.take(next);
         }
-        if let Some(closed) = close {
-            base.close();
+    }
+
+    /// The batch is on the disk.
+    fn acknowledge(&mut self, applied: Vec<Applied>) {
+        for (change, applied) in take(&mut self.batch).into_iter().zip(applied) {
+            self.gauges.written(&change.op);
+            self.settled.extend((change.done)(Ok(applied), change.op));
+        }
+    }
+
+    /// Readers see all that was acknowledged.
+    fn settle(&mut self) {
+        self.settled.drain(..).for_each(|settled| settled());
+        self.tell_waiting();
+    }
+
+    fn tell_waiting(&mut self) {
+        for waiting in self.waiting.drain(..) {
+            // Whoever waited may have gone away.
+            let _ = waiting.send(());
+        }
+    }
+
+    /// The disk did not take the batch. What must not be forgotten is tried again a moment later.
+    fn failed(&mut self, error: &StoreError) {
+        let keep = |change: &Change| matches!(change.op, Op::Finish { .. } | Op::Cancel { .. });
+        let (again, refused) = take(&mut self.batch).into_iter().partition(keep);
+        self.batch = again;
+        self.refuse(refused, error);
+        // Who waits to read will see for himself.
+        self.tell_waiting();
+        if self.close.is_none() {
+            let pending = !self.batch.is_empty() || !self.settled.is_empty();
+            let next = self.tasks.recv_timeout(if pending { RETRY } else { REST_AGAIN });
+            self.take(next);
+        }
+    }
+
+    fn refuse(&self, changes: VecDeque<Change>, error: &StoreError) {
+        for change in changes {
+            self.gauges.written(&change.op);
+            if let Some(settled) = (change.done)(Err(error.clone()), change.op) {
+                settled();
+            }
+        }
+    }
+
+    /// The store is closed. Whoever still holds it hears that, on this thread as ever.
+    fn end(mut self) {
+        let batch = take(&mut self.batch);
+        self.refuse(batch, &StoreError::Closed);
+        if let Some(close) = self.close.take() {
             // Whoever closes it may have gone away.
-            let _ = closed.send(());
-            again.into_iter().for_each(|change| refuse(gauges, change, &StoreError::Closed));
-            return refuse_all(gauges, tasks);
+            let _ = close.send(());
+        }
+        for task in self.tasks {
+            match task {
+                Task::Change(change) => self.refuse([*change].into(), &StoreError::Closed),
+                // Nor need they still be there.
+                Task::Settle(waiting) | Task::Close(waiting) => _ = waiting.send(()),
+            }
         }
     }
 }
 
-fn refuse(gauges: &Gauges, change: Change, error: &StoreError) {
-    gauges.written(&change.op);
-    (change.done)(Err(error.clone()));
-}
-
-/// Whoever still holds the store hears that it is closed, on this thread as ever.
-fn refuse_all(gauges: &Gauges, tasks: &Receiver<Task>) {
-    for task in tasks {
-        match task {
-            Task::Change(change) => refuse(gauges, *change, &StoreError::Closed),
-            Task::Close(closed) => drop(closed.send(())),
-        }
+/// Applies again what is in the log.
+pub(super) fn replay(database: &Database, ops: &[Op]) -> Result<(), StoreError> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::None)?;
+    {
+        let mut tables = Tables::open(&transaction)?;
+        ops.iter().try_for_each(|op| tables.apply(op).map(drop))?;
+        tables.finish()?;
     }
-}
-
-fn gather(tasks: impl Iterator<Item = Task>, batch: &mut VecDeque<Change>, close: &mut Option<oneshot::Sender<()>>) {
-    for task in tasks {
-        match task {
-            Task::Change(change) => batch.push_back(*change),
-            Task::Close(done) => *close = Some(done),
-        }
-        if close.is_some() || batch.len() >= BATCH {
-            return;
-        }
-    }
-}
-
-/// The disk did not take a batch. Gives what is to be tried again.
-fn failed(base: &Base, gauges: &Gauges, batch: VecDeque<Change>, error: &StoreError) -> VecDeque<Change> {
-    tracing::error!("cannot write to the store: {error}");
-    base.give_up();
-    let (again, refused): (VecDeque<_>, VecDeque<_>) =
-        batch.into_iter().partition(|change| matches!(change.op, Op::Finish { .. } | Op::Cancel { .. }));
-    refused.into_iter().for_each(|change| refuse(gauges, change, error));
-    again
-}
-
-fn commit(base: &Base, gauges: &Gauges, batch: &VecDeque<Change>) -> Result<Vec<Applied>, StoreError> {
-    base.with(|database| {
-        let transaction = database.begin_write()?;
-        let (applied, bytes) = {
-            let mut tables = Tables::open(&transaction)?;
-            let applied = batch.iter().map(|change| tables.apply(&change.op)).collect::<Result<Vec<_>, _>>()?;
-            (applied, tables.finish()?)
-        };
-        transaction.commit()?;
-        gauges.record_bytes.store(bytes, Ordering::Relaxed);
-        Ok(applied)
-    })
+    Ok(transaction.commit()?)
 }

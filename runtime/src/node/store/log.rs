@@ -1,0 +1,116 @@
+//! The log: what was acknowledged and is not yet in the database file. A piece of it is one write and one `fsync`, a third
+//! of what a durable commit of the database costs; so commits are durable only now and then, and the log bridges the time
+//! between.
+//!
+//! A piece holds the changes of one batch: its length, a digest of what follows, the number of the log, and each change as
+//! its length, its encoding and its raw bytes. The database says which number is in force: a durable commit counts it up,
+//! and with that all pieces are void. A piece that is cut short was never acknowledged.
+
+use super::{Op, StoreError, record};
+use denali_protocol::digest::Digest;
+use redb::StorageBackend;
+
+/// From this length on, in bytes, the next batch is committed durably, and a new log begun.
+const FULL_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Length (u32, little-endian) and digest.
+const HEADER_BYTES: usize = 4 + 32;
+
+/// The file of the log.
+pub(super) struct Log {
+    file: Box<dyn StorageBackend>,
+    number: u64,
+    length: u64,
+}
+
+impl Log {
+    /// The log in `file`, of which `number` is in force, and the changes in it.
+    pub(super) fn open(file: Box<dyn StorageBackend>, number: u64) -> Result<(Self, Vec<Op>), StoreError> {
+        let mut log = Self { file, number, length: 0 };
+        let mut ops = Vec::new();
+        while let Some((piece, bytes)) = log.piece(log.length)? {
+            ops.extend(piece);
+            log.length += bytes;
+        }
+        Ok((log, ops))
+    }
+
+    /// The changes of the piece at `at`, and its length with the header; nothing where no whole piece of this log is.
+    fn piece(&self, at: u64) -> Result<Option<(Vec<Op>, u64)>, StoreError> {
+        let left = self.file.len()?.saturating_sub(at);
+        let mut header = [0; HEADER_BYTES];
+        if left < HEADER_BYTES as u64 {
+            return Ok(None);
+        }
+        self.file.read(at, &mut header)?;
+        let [l0, l1, l2, l3, digest @ ..] = header;
+        let length = u32::from_le_bytes([l0, l1, l2, l3]);
+        if u64::from(length) > left - HEADER_BYTES as u64 {
+            return Ok(None);
+        }
+        let mut body = vec![0; length as usize];
+        self.file.read(at + HEADER_BYTES as u64, &mut body)?;
+        let Some(changes) = body.strip_prefix(&self.number.to_le_bytes()) else { return Ok(None) };
+        if Digest::of(&body).0 != digest {
+            return Ok(None);
+        }
+        Ok(Some((parse(changes)?, HEADER_BYTES as u64 + u64::from(length))))
+    }
+
+    /// Whether the next batch has to be committed durably.
+    pub(super) fn is_full(&self) -> bool {
+        self.length >= FULL_BYTES
+    }
+
+    /// Whether no change is in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Puts the changes of a batch on the disk. After an error none of them is in the log.
+    pub(super) fn append<'a>(&mut self, ops: impl Iterator<Item = &'a Op>) -> Result<(), StoreError> {
+        let mut piece = vec![0; HEADER_BYTES];
+        piece.extend_from_slice(&self.number.to_le_bytes());
+        for op in ops {
+            let change = record::encode(op, op.raw())?;
+            piece.extend_from_slice(&(change.len() as u32).to_le_bytes());
+            piece.extend_from_slice(&change);
+        }
+        let (header, body) = piece.split_at_mut(HEADER_BYTES);
+        let (length, digest) = header.split_at_mut(4);
+        length.copy_from_slice(&(body.len() as u32).to_le_bytes());
+        digest.copy_from_slice(&Digest::of(body).0);
+        self.file.write(self.length, &piece)?;
+        self.file.sync_data()?;
+        self.length += piece.len() as u64;
+        Ok(())
+    }
+
+    /// The number that a durable commit is to put in force.
+    pub(super) fn next_number(&self) -> u64 {
+        self.number + 1
+    }
+
+    /// Begins the log of the next number, which is in force: what was in the last one is in the database.
+    pub(super) fn begin(&mut self) {
+        (self.number, self.length) = (self.next_number(), 0);
+        // Only to give back the room: what is left over has another number.
+        if let Err(error) = self.file.set_len(0) {
+            tracing::warn!("cannot shorten the store's log: {error}");
+        }
+    }
+}
+
+/// The changes in a piece that is whole.
+fn parse(mut bytes: &[u8]) -> Result<Vec<Op>, StoreError> {
+    let corrupt = || StoreError::Corrupt("a change in its log is cut short".to_owned());
+    let mut ops = Vec::new();
+    while !bytes.is_empty() {
+        let (length, rest) = bytes.split_first_chunk::<4>().ok_or_else(corrupt)?;
+        let (change, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(corrupt)?;
+        let (op, raw) = record::decode::<Op>(change)?;
+        ops.push(op.with_raw(raw.to_vec()));
+        bytes = rest;
+    }
+    Ok(ops)
+}
