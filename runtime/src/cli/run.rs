@@ -208,7 +208,7 @@ async fn watch(worker: &Worker, mut reports: Reports, mut outputs: Outputs) -> a
             Ok(Report::Ended { outcome, usage, .. }) => {
                 return Ok(Ok(Ended { outcome, usage, vm, outputs: outputs.finish()? }));
             }
-            Ok(Report::Ready(_) | Report::Progress { .. }) => {}
+            Ok(Report::Ready(_) | Report::Progress { .. } | Report::Status(_)) => {}
             Err(death) => return Ok(Err(death)),
         }
     }

@@ -44,7 +44,7 @@ fn serve(socket: UnixStream) {
                     return;
                 }
             }
-            Command::Input { .. } | Command::Cpus(_) => {}
+            Command::Input { .. } | Command::Cpus(_) | Command::Memory(_) | Command::Swap(_) => {}
             Command::Cancel(run) => {
                 if worker.hanging.contains(&run) {
                     worker.hanging.retain(|hanging| *hanging != run);

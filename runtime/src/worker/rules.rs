@@ -132,6 +132,8 @@ impl Runs {
                 self.ready = true;
                 Ok(Report::Ready(result.map_err(|text| clip(&text))))
             }
+            Report::Status(_) if !self.ready => Err(Violation::NotReady),
+            Report::Status(_) => Ok(report),
             Report::Started { run, vm, path } => {
                 let state = self.run(run)?;
                 if path == StartPath::Reimaged && !state.reimage {

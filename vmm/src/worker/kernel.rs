@@ -286,6 +286,8 @@ impl Kernel {
                     self.lease(cpus);
                     Ok(())
                 }
+                Ok(Next::Command(Command::Memory(_))) => Ok(()),
+                Ok(Next::Command(Command::Swap(_))) => commands.take_descriptor().map(drop),
                 Ok(Next::Nothing) => break,
                 Ok(Next::Closed) => return self.close(Ok(())),
                 Err(error) => Err(error),

@@ -4,10 +4,11 @@
 
 use denali_protocol::{
     digest::Digest,
-    job::{Channel, Limits, Outcome, Usage, VmId},
+    job::{Channel, Exits, Limits, Outcome, Usage, VmId},
     receipt::StartPath,
 };
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// Names one run of a job on one worker. Chosen by the node, never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -34,6 +35,11 @@ pub enum Command {
     },
     /// Run VMs on at most so many CPUs at once. At the start: as many as the host has.
     Cpus(u32),
+    /// Hold at most so many bytes of VMs' own memory: those that idle longest are swapped out. At the start: no bound.
+    Memory(u64),
+    /// Swap VMs out into the file whose descriptor comes with the frame, which is this worker's alone, up to so many bytes.
+    /// At most once; without it no VM is swapped out.
+    Swap(u64),
 }
 
 /// How a job's input comes.
@@ -94,6 +100,8 @@ pub enum Report {
         /// Thousandths done.
         permille: u16,
     },
+    /// How the worker's VMs are: after a change, at most every [`STATUS_INTERVAL`].
+    Status(Box<Status>),
     /// The run is over: its VM will not run again, and its memory is given back within milliseconds.
     Ended {
         /// The run.
@@ -103,4 +111,71 @@ pub enum Report {
         /// What it used.
         usage: Usage,
     },
+}
+
+/// How often a worker tells its [`Status`] at the most.
+pub const STATUS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How a worker's VMs are.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Status {
+    /// Runs that want a CPU and have none.
+    pub runnable: u32,
+    /// Runs that have one.
+    pub running: u32,
+    /// Runs whose VM idles, in memory.
+    pub idle: u32,
+    /// Runs whose VM idles, on disk.
+    pub swapped: u32,
+    /// KiB of VMs' own memory, as last measured of each.
+    pub memory_kib: u64,
+    /// Bytes in the swap file.
+    pub swap_bytes: u64,
+    /// What happened since the worker's start.
+    pub counts: Counts,
+}
+
+/// What happened since a worker's start. All of it only grows.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// Turns that VMs were given.
+    pub turns: u64,
+    /// VMs in which no job ran before.
+    pub new: u64,
+    /// Of these, such as were made before they were needed.
+    pub ready: u64,
+    /// VMs in which earlier jobs ran.
+    pub reimaged: u64,
+    /// Copies taken at a CHECKPOINT.
+    pub copies: u64,
+    /// VMs that ended.
+    pub ended: u64,
+    /// VMs swapped out.
+    pub swapped_out: u64,
+    /// VMs brought back.
+    pub swapped_in: u64,
+    /// VMs lost to a full or broken swap file.
+    pub swap_failures: u64,
+    /// Exits of VMs that ended, by kind.
+    pub exits: Exits,
+    /// From a job's command to its VM's first instruction.
+    pub start: Histogram,
+    /// From the event that wakes an idle VM to its next instruction.
+    pub wake: Histogram,
+    /// To bring a VM back from disk, a part of that.
+    pub swap_in: Histogram,
+    /// To swap one out.
+    pub swap_out: Histogram,
+}
+
+/// Durations, counted by powers of two: place `n` counts those of 2ⁿ⁻¹ to 2ⁿ - 1 µs, place 0 those below 1 µs.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Histogram(pub [u64; 32]);
+
+impl Histogram {
+    /// Counts one.
+    pub fn note(&mut self, duration: Duration) {
+        let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        self.0[(64 - us.leading_zeros() as usize).min(31)] += 1;
+    }
 }

@@ -20,7 +20,7 @@ pub(super) enum SocketError {
     Io(#[from] io::Error),
     #[error("a command of the node: {0}")]
     Frame(#[from] FrameError),
-    #[error("a start command came without its two descriptors")]
+    #[error("a command came without its descriptors")]
     Descriptors,
 }
 
@@ -81,6 +81,11 @@ impl Commands {
         let command = frame::decode(body)?;
         self.taken += HEADER_BYTES + length;
         Ok(Some(command))
+    }
+
+    /// The descriptor that came with the command just read.
+    pub(super) fn take_descriptor(&mut self) -> Result<OwnedFd, SocketError> {
+        self.descriptors.pop_front().ok_or(SocketError::Descriptors)
     }
 
     /// The descriptors that came with the command just read: bundle and input.

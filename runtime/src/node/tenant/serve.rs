@@ -124,7 +124,7 @@ pub(super) async fn read(engine: &Weak<Engine>, tenant: &Tenant, mut reports: Re
 fn heed(engine: &Arc<Engine>, tenant: &Tenant, report: Report) {
     let run = |id| tenant.state().runs.get(&id).map(|given| Arc::clone(&given.run));
     match report {
-        Report::Ready(_) => {}
+        Report::Ready(_) | Report::Status(_) => {}
         Report::Started { run: id, vm, path } => {
             if let Some(run) = run(id) {
                 let _ = run.vm.set((vm, path));
