@@ -15,14 +15,13 @@
 //! | `aligned` | memory that the disk can be read into directly |
 
 #![forbid(unsafe_code)]
-#![cfg_attr(not(test), expect(dead_code, unused_imports, reason = "no VM is swapped out yet"))]
 
 mod aligned;
 mod block;
 mod holes;
 mod space;
 
-pub(crate) use space::{Counts, Place, SwapSpace};
+pub(crate) use space::{Place, SwapSpace};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use std::{fs::File, io, path::Path};
@@ -81,7 +80,7 @@ pub(crate) enum SwapError {
 
 /// Makes a file for a [`SwapSpace`]: without a name, so that it goes with the last process that has it open, and past the
 /// page cache where the file system can do that, for a VM's image is read once and the cache would only hold it twice.
-pub(crate) fn create(directory: &Path) -> io::Result<File> {
+pub fn create(directory: &Path) -> io::Result<File> {
     let file = tempfile::tempfile_in(directory)?;
     // A file system that can't do without the cache refuses the flag, and works all the same.
     let _ = fcntl_setfl(&file, fcntl_getfl(&file)? | OFlags::DIRECT);

@@ -53,6 +53,8 @@ pub(super) struct Ready {
     pub(super) hardware: Hardware,
     pub(super) path: StartPath,
     pub(super) given: Given,
+    /// Whether the job found it made.
+    pub(super) made_before: bool,
 }
 
 impl Shelf {
@@ -97,11 +99,27 @@ impl Shelf {
             };
             (template, found, given)
         };
+        let made_before = found.is_some();
         let (hardware, path) = match found {
             Some(found) => found,
             None => (Hardware::new(host, &template)?, StartPath::New),
         };
-        Ok(Ready { hardware, path, given })
+        Ok(Ready { hardware, path, given, made_before })
+    }
+
+    /// Hardware made from this template, for a VM that comes back from disk.
+    pub(super) fn take_for(
+        &self,
+        host: &Host,
+        template: &Arc<Template>,
+        reimage: bool,
+    ) -> Result<Hardware, HardwareError> {
+        let found = {
+            let mut state = self.state();
+            let used = if reimage { pop(&mut state.used, template) } else { None };
+            used.or_else(|| pop(&mut state.fresh, template))
+        };
+        found.map_or_else(|| Hardware::new(host, template), Ok)
     }
 
     /// VMs start from this copy from now on. Gives what is of no more use.
