@@ -139,6 +139,19 @@ impl Worker {
         self.0.link.send(&Command::Cancel(run), Vec::new()).map_err(|_| self.0.gone())
     }
 
+    /// Sends any other command.
+    ///
+    /// # Errors
+    /// When the worker is gone.
+    pub(crate) fn tell(&self, command: &Command, descriptors: Vec<OwnedFd>) -> Result<(), GoneError> {
+        self.0.link.send(command, descriptors).map_err(|_| self.0.gone())
+    }
+
+    /// The process, while it lives.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.0.child.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(Child::id)
+    }
+
     /// Kills the process now.
     pub(crate) fn kill(&self) {
         self.0.kill();
