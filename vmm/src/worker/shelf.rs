@@ -11,6 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Hardware kept of VMs that have ended.
 const USED: usize = 64;
 
+/// The same where memory is short: for those that come back from disk.
+const USED_WHEN_SHORT: usize = 2;
+
 /// Hardware kept in which no job ran.
 const FRESH: usize = 2;
 
@@ -140,10 +143,11 @@ impl Shelf {
         Hardware::new(host, &self.cold)
     }
 
-    /// Keeps hardware that was put back, or gives it back where there is enough.
-    pub(super) fn keep(&self, hardware: Hardware) -> Option<Hardware> {
+    /// Keeps hardware that was put back, or gives it back where there is enough; `short` says that memory is.
+    pub(super) fn keep(&self, hardware: Hardware, short: bool) -> Option<Hardware> {
+        let most = if short { USED_WHEN_SHORT } else { USED };
         let mut state = self.state();
-        if state.used.len() >= USED || !Arc::ptr_eq(hardware.template(), &self.current(&state)) {
+        if state.used.len() >= most || !Arc::ptr_eq(hardware.template(), &self.current(&state)) {
             return Some(hardware);
         }
         state.used.push(hardware);

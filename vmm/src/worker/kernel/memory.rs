@@ -37,8 +37,7 @@ impl Kernel {
     /// Asks the keeper to make room, where there is too little.
     pub(super) fn relieve(&self) {
         let mut state = self.state();
-        let short = state.memory_kib > state.budget_kib || !state.queue_for_memory.is_empty();
-        if short && !std::mem::replace(&mut state.relieving, true) {
+        if state.is_short() && !std::mem::replace(&mut state.relieving, true) {
             drop(state);
             self.keeper.give(Chore::Relieve);
         }
@@ -110,6 +109,9 @@ impl Kernel {
             slot.stage = stage;
             if wanted {
                 state.wake(key);
+            }
+            // It, or one that waited for its memory.
+            if state.scheduler.has_waiting() {
                 drop(state);
                 self.ring();
             }

@@ -197,7 +197,11 @@ impl Kernel {
                 }
             } else {
                 let timeout = state.begin_to_wait();
+                let short = state.is_short();
                 drop(state);
+                if short {
+                    self.relieve();
+                }
                 self.listen(timeout);
                 self.state().waiting -= 1;
             }

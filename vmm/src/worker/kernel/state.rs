@@ -171,6 +171,16 @@ impl State {
         self.memory_kib == 0 || self.memory_kib.saturating_add(OVERHEAD_KIB) <= self.budget_kib
     }
 
+    /// Whether VMs should leave memory: they take too much, or a run waits for some.
+    pub(super) fn is_short(&self) -> bool {
+        self.memory_kib > self.budget_kib || !self.queue_for_memory.is_empty()
+    }
+
+    /// Whether memory will soon be short: kept hardware takes some too.
+    pub(super) fn is_tight(&self) -> bool {
+        self.memory_kib > self.budget_kib / 4 * 3
+    }
+
     /// Notes what a VM takes of memory.
     pub(super) fn set_memory(&mut self, key: VmKey, kib: u64) {
         if let Some(slot) = self.slots.get_mut(&key) {

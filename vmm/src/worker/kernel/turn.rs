@@ -159,12 +159,12 @@ impl Kernel {
         // Whoever waits may not know of a time that is earlier than the one it watches.
         let earlier = until.is_some_and(|until| state.watched.is_none_or(|watched| until < watched));
         let someone_waits = state.waiting > 0;
-        let over = state.memory_kib > state.budget_kib || !state.queue_for_memory.is_empty();
+        let short = state.is_short();
         self.tell(state);
         if earlier && someone_waits {
             self.ring();
         }
-        if over {
+        if short {
             self.relieve();
         }
         None
@@ -279,7 +279,12 @@ impl Kernel {
     /// Puts hardware back to its start for another run of the same bundle, if it may be used again. Gives it back where it is
     /// to be destroyed.
     pub(super) fn put_on_shelf(&self, shelf: &Shelf, mut hardware: Hardware, again: bool) -> Option<Hardware> {
-        if again && hardware.reset(&self.host.pagemap).is_ok() { shelf.keep(hardware) } else { Some(hardware) }
+        if again && hardware.reset(&self.host.pagemap).is_ok() {
+            let short = self.state().is_tight();
+            shelf.keep(hardware, short)
+        } else {
+            Some(hardware)
+        }
     }
 
     fn report_end(&self, run: RunId, outcome: Outcome, usage: Usage) {
