@@ -3,6 +3,7 @@
 use super::{
     Host, cpuid,
     memory::GuestMemory,
+    selectors,
     state::{self, CpuState},
     thread::{self, time_stamp},
 };
@@ -159,6 +160,7 @@ impl VirtualMachine {
         let exit = thread::uninterrupted(immediate_exit, || self.enter());
         // An interruption that came just after an exit is remembered by the thread.
         self.vcpu.set_kvm_immediate_exit(0);
+        selectors::clear();
         exit.unwrap_or(Exit::Interrupted)
     }
 
