@@ -80,6 +80,9 @@ pub(crate) struct VirtualMachine {
     memory: GuestMemory,
 }
 
+/// RFLAGS: a debug exception follows each instruction.
+const TRAP_FLAG: u64 = 1 << 8;
+
 const MSR_TSC: u32 = 0x10;
 const MSR_STAR: u32 = 0xc000_0081;
 const MSR_LSTAR: u32 = 0xc000_0082;
@@ -143,15 +146,21 @@ impl VirtualMachine {
         Ok(())
     }
 
-    /// Whether nothing waits to be injected: no exception, interrupt or the like that the guest has not taken.
+    /// Whether nothing is under way that KVM keeps beside the state of [`VirtualMachine::set_state`]: no exception,
+    /// interrupt or the like that the guest has not taken, none that it is in the middle of, no single step, and no
+    /// instruction that holds such things up (a load of SS).
     pub(crate) fn is_quiet(&self) -> bool {
-        let events = self.vcpu.sync_regs().events;
+        let synced = self.vcpu.sync_regs();
+        let events = synced.events;
         events.exception.injected == 0
             && events.exception.pending == 0
             && events.interrupt.injected == 0
+            && events.interrupt.shadow == 0
             && events.nmi.injected == 0
             && events.nmi.pending == 0
             && events.smi.pending == 0
+            && synced.regs.rflags & TRAP_FLAG == 0
+            && synced.sregs.cs.selector & 3 == 3
     }
 
     /// Runs until the next exit, or until this thread is interrupted.
