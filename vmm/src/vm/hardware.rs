@@ -56,6 +56,8 @@ impl Hardware {
 
     /// KiB of memory that belong to this hardware alone.
     pub(super) fn private_kib(&mut self, pagemap: &Pagemap) -> io::Result<u64> {
+        // What an earlier call found may not be all any more, should this one fail.
+        self.private = None;
         let memory = self.machine.memory();
         let pages = memory.private_ram(pagemap)?;
         let supervisor = if self.supervisor_changed { memory.private_supervisor(pagemap)? } else { Vec::new() };
@@ -92,27 +94,22 @@ impl Hardware {
     }
 
     fn reset_cpu(&mut self) -> Result<(), HardwareError> {
-        match &self.template.checkpoint {
-            Some(state) => self.machine.set_state(state)?,
+        let at_entry;
+        let state = match &self.template.checkpoint {
+            Some(state) => state,
             None => {
-                let state = self.machine.state_at_entry(self.template.image.entry);
-                self.machine.set_state(&state)?;
+                at_entry = self.machine.state_at_entry(self.template.image.entry);
+                &at_entry
             }
-        }
-        Ok(())
+        };
+        Ok(self.machine.set_state(state)?)
     }
 
-    /// Page tables are put back by the stub: software KVM does not see what is written to them from outside.
+    /// Page tables are put back by the stub: software KVM does not see what is written to them from outside. The stub
+    /// leaves entries on the staging page, so the other pages come after them.
     fn reset_supervisor(&mut self, pagemap: &Pagemap) -> Result<(), HardwareError> {
         let runs = self.machine.memory().private_supervisor(pagemap)?;
-        let mut tables = Vec::new();
-        for run in runs {
-            let plain = run.start..run.end.min(PML4);
-            if !plain.is_empty() {
-                copy_run(&self.machine.memory().supervisor(), &self.template.master.supervisor(), &plain)?;
-            }
-            tables.extend((run.start.max(PML4)..run.end).step_by(PAGE_BYTES as usize));
-        }
+        let tables = runs.iter().flat_map(|run| (run.start.max(PML4)..run.end).step_by(PAGE_BYTES as usize));
         for table in tables {
             for entries in differing(self.machine.memory(), &self.template.master, table)? {
                 protect::write_tables(
@@ -120,6 +117,12 @@ impl Hardware {
                     table + 8 * entries.start as u64,
                     &entries_of(&self.template.master, table, entries)?,
                 )?;
+            }
+        }
+        for run in &runs {
+            let plain = run.start..run.end.min(PML4);
+            if !plain.is_empty() {
+                copy_run(&self.machine.memory().supervisor(), &self.template.master.supervisor(), &plain)?;
             }
         }
         self.supervisor_changed = false;

@@ -5,7 +5,7 @@ use super::{AbortOnPanic, shelf::Shelf};
 use crate::{
     gateway::{Feed, Sink},
     kvm::{Alarm, Host, forget_interruption},
-    vm::{Assignment, Given, Hardware, HardwareError, Template, Vm},
+    vm::{Assignment, Given, Hardware, HardwareError, Stop, Template, Vm},
 };
 use denali_protocol::{
     job::{Channel, Limits, VmId},
@@ -90,7 +90,10 @@ pub(crate) fn make(host: &Host, template: &Arc<Template>, alarm: Option<&Alarm>)
     let mut frame = Vec::new();
     let mut vm = Vm::start(host, hardware, no_job, StartPath::New, Given::NothingYet, Instant::now(), &mut frame)?;
     forget_interruption();
-    vm.run(alarm, WARM_UP, &mut frame);
+    if let Stop::Ended(_) = vm.run(alarm, WARM_UP, &mut frame) {
+        // A guest that can't even wait for its job. What it may have left is no start for one.
+        return Hardware::new(host, template);
+    }
     let mut hardware = vm.into_hardware();
     hardware.reset(&host.pagemap)?;
     Ok(hardware)
