@@ -7,9 +7,12 @@ use super::{
     state::{self, CpuState},
     thread::{self, time_stamp},
 };
-use crate::machine::{
-    layout::{self, KERNEL_CODE, KERNEL_DATA, at},
-    stubs::SYSCALL_STUB,
+use crate::{
+    machine::{
+        layout::{self, KERNEL_CODE, KERNEL_DATA, at},
+        stubs::SYSCALL_STUB,
+    },
+    sabotage::left_out,
 };
 use denali_abi::memory::SUPERVISOR_BASE;
 use denali_protocol::bundle::CpuModel;
@@ -137,9 +140,11 @@ impl VirtualMachine {
             self.complete_exit();
         }
         let extended = kvm_xsave { region: *state.extended, ..kvm_xsave::default() };
-        // SAFETY: the state is a whole `kvm_xsave`, and no component beyond its 4096 bytes is enabled for guests: those
-        // need ARCH_REQ_XCOMP_GUEST_PERM, which this program never asks for.
-        unsafe { self.vcpu.set_xsave(&extended) }.map_err(failed("set the extended state"))?;
+        if !left_out!(Extended) {
+            // SAFETY: the state is a whole `kvm_xsave`, and no component beyond its 4096 bytes is enabled for guests:
+            // those need ARCH_REQ_XCOMP_GUEST_PERM, which this program never asks for.
+            unsafe { self.vcpu.set_xsave(&extended) }.map_err(failed("set the extended state"))?;
+        }
         self.system = state.system;
         self.sync_system();
         self.set_registers(state.registers);
@@ -169,7 +174,9 @@ impl VirtualMachine {
         let exit = thread::uninterrupted(immediate_exit, || self.enter());
         // An interruption that came just after an exit is remembered by the thread.
         self.vcpu.set_kvm_immediate_exit(0);
-        selectors::clear();
+        if !left_out!(Selectors) {
+            selectors::clear();
+        }
         exit.unwrap_or(Exit::Interrupted)
     }
 

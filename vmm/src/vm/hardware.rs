@@ -7,6 +7,7 @@ use super::{
 use crate::{
     kvm::{GuestMemory, Host, HostError, MachineError, Pagemap, VirtualMachine, copy_run},
     machine::layout::PML4,
+    sabotage::left_out,
 };
 use denali_abi::memory::PAGE_BYTES;
 use std::{io, ops::Range, sync::Arc};
@@ -82,12 +83,16 @@ impl Hardware {
         if !self.machine.is_quiet() {
             return Err(HardwareError::Unquiet);
         }
+        #[cfg(test)]
+        super::leaks::remember(&self.machine);
         let pages = match self.private.take() {
             Some(pages) => pages,
             None => self.machine.memory().private_ram(pagemap)?,
         };
+        #[cfg(test)]
+        let pages = super::leaks::pages_without_left_out(pages, &self.template.image);
         self.machine.memory().restore(&pages, &self.template.master)?;
-        if self.supervisor_changed {
+        if self.supervisor_changed && !left_out!(PageRights) {
             self.reset_supervisor(pagemap)?;
         }
         self.reset_cpu()
@@ -102,6 +107,8 @@ impl Hardware {
                 &at_entry
             }
         };
+        #[cfg(test)]
+        let state = &super::leaks::cpu_with_left_out(state);
         Ok(self.machine.set_state(state)?)
     }
 
