@@ -6,6 +6,7 @@ mod cpuid;
 mod host;
 mod memory;
 mod pagemap;
+mod selectors;
 mod state;
 mod thread;
 mod vcpu;

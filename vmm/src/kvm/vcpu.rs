@@ -3,12 +3,16 @@
 use super::{
     Host, cpuid,
     memory::GuestMemory,
+    selectors,
     state::{self, CpuState},
     thread::{self, time_stamp},
 };
-use crate::machine::{
-    layout::{self, KERNEL_CODE, KERNEL_DATA, at},
-    stubs::SYSCALL_STUB,
+use crate::{
+    machine::{
+        layout::{self, KERNEL_CODE, KERNEL_DATA, at},
+        stubs::SYSCALL_STUB,
+    },
+    sabotage::left_out,
 };
 use denali_abi::memory::SUPERVISOR_BASE;
 use denali_protocol::bundle::CpuModel;
@@ -79,6 +83,9 @@ pub(crate) struct VirtualMachine {
     memory: GuestMemory,
 }
 
+/// RFLAGS: a debug exception follows each instruction.
+const TRAP_FLAG: u64 = 1 << 8;
+
 const MSR_TSC: u32 = 0x10;
 const MSR_STAR: u32 = 0xc000_0081;
 const MSR_LSTAR: u32 = 0xc000_0082;
@@ -136,24 +143,32 @@ impl VirtualMachine {
         for (word, of_state) in extended.region.iter_mut().zip(&state.extended) {
             *word = *of_state;
         }
-        // SAFETY: the state is a whole `kvm_xsave`, and no component beyond its 4096 bytes is enabled for guests: those
-        // need ARCH_REQ_XCOMP_GUEST_PERM, which this program never asks for.
-        unsafe { self.vcpu.set_xsave(&extended) }.map_err(failed("set the extended state"))?;
+        if !left_out!(Extended) {
+            // SAFETY: the state is a whole `kvm_xsave`, and no component beyond its 4096 bytes is enabled for guests:
+            // those need ARCH_REQ_XCOMP_GUEST_PERM, which this program never asks for.
+            unsafe { self.vcpu.set_xsave(&extended) }.map_err(failed("set the extended state"))?;
+        }
         self.system = state.system;
         self.sync_system();
         self.set_registers(state.registers);
         Ok(())
     }
 
-    /// Whether nothing waits to be injected: no exception, interrupt or the like that the guest has not taken.
+    /// Whether nothing is under way that KVM keeps beside the state of [`VirtualMachine::set_state`]: no exception,
+    /// interrupt or the like that the guest has not taken, none that it is in the middle of, no single step, and no
+    /// instruction that holds such things up (a load of SS).
     pub(crate) fn is_quiet(&self) -> bool {
-        let events = self.vcpu.sync_regs().events;
+        let synced = self.vcpu.sync_regs();
+        let events = synced.events;
         events.exception.injected == 0
             && events.exception.pending == 0
             && events.interrupt.injected == 0
+            && events.interrupt.shadow == 0
             && events.nmi.injected == 0
             && events.nmi.pending == 0
             && events.smi.pending == 0
+            && synced.regs.rflags & TRAP_FLAG == 0
+            && synced.sregs.cs.selector & 3 == 3
     }
 
     /// Runs until the next exit, or until this thread is interrupted.
@@ -162,6 +177,9 @@ impl VirtualMachine {
         let exit = thread::uninterrupted(immediate_exit, || self.enter());
         // An interruption that came just after an exit is remembered by the thread.
         self.vcpu.set_kvm_immediate_exit(0);
+        if !left_out!(Selectors) {
+            selectors::clear();
+        }
         exit.unwrap_or(Exit::Interrupted)
     }
 

@@ -4,6 +4,8 @@
 
 mod fault;
 mod hardware;
+#[cfg(test)]
+mod leaks;
 mod protect;
 mod run;
 mod sleep;
