@@ -110,7 +110,13 @@ impl Program {
             output_bytes: 1 << 20,
         };
         kvm::install_signal_handlers()?;
-        Ok(Self { host, template: Arc::new(Template::cold(image)?), limits, alarm: Alarm::new()?, frame: RefCell::default() })
+        Ok(Self {
+            host,
+            template: Arc::new(Template::cold(image)?),
+            limits,
+            alarm: Alarm::new()?,
+            frame: RefCell::default(),
+        })
     }
 
     /// From now on VMs start from a copy taken at the program's first CHECKPOINT.

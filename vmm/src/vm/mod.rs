@@ -4,10 +4,13 @@
 
 mod fault;
 mod hardware;
+mod interrupt;
 mod protect;
 mod run;
 mod start;
 mod template;
+mod turn;
+mod upcall;
 
 pub(crate) use hardware::{Hardware, HardwareError};
 pub(crate) use run::Stop;
@@ -19,6 +22,7 @@ use denali_protocol::{
     job::{Exits, Limits, VmId},
     receipt::StartPath,
 };
+use interrupt::Told;
 use protect::Protect;
 use std::{
     os::fd::BorrowedFd,
@@ -39,6 +43,7 @@ pub(crate) struct Vm {
     /// How far the rings were when the VM last woke. What moved since then ends an IDLE, even if it moved before the
     /// IDLE: the guest may have looked at its rings before that.
     seen: Progress,
+    told: Told,
     /// Zero of the VM's clock.
     clock_zero: Instant,
     path: StartPath,

@@ -1,6 +1,6 @@
 //! Starting a job in virtual hardware: virtual registers written, arguments and input on the ring.
 
-use super::{Hardware, Phase, Vm, hardware::HardwareError, template::Template};
+use super::{Hardware, Phase, Told, Vm, hardware::HardwareError, template::Template};
 use crate::{
     gateway::{Bench, Feed, GATEWAY_IP, Gateway, Link, Progress, Sink, VM_IP},
     kvm::{Host, time_stamp},
@@ -84,6 +84,7 @@ impl Vm {
             phase: Phase::Built,
             protecting: None,
             seen: Progress::default(),
+            told: Told::default(),
             clock_zero,
             path,
             begun,
