@@ -85,10 +85,17 @@ fn cadence(period_ns: u64) -> Ended {
 
 #[test]
 fn the_timer_comes_about_on_time() {
-    for (period_ms, least, most) in [(1, 60, 205), (10, 12, 23)] {
+    for period_ms in [1, 10] {
         let ended = cadence(period_ms * 1_000_000);
-        println!("{period_ms} ms: {} upcalls in 200 ms, {:?}", ended.word(0), ended.usage);
-        assert!((least..=most).contains(&ended.word(0)), "{period_ms} ms: {} upcalls", ended.word(0));
+        // On a busy host it runs for a part of the 200 ms only.
+        let least = ended.usage.cpu_us / 1000 / period_ms / 2;
+        let most = 200 / period_ms + 5;
+        assert!(
+            (least..=most).contains(&ended.word(0)),
+            "{period_ms} ms: {} upcalls, {:?}",
+            ended.word(0),
+            ended.usage
+        );
         assert_eq!(ended.word(1) & pending::TIMER, pending::TIMER);
     }
 }
@@ -97,7 +104,6 @@ fn the_timer_comes_about_on_time() {
 fn a_timer_of_no_time_forces_few_exits() {
     for period_ns in [1, 1000, u64::MAX] {
         let ended = cadence(period_ns);
-        println!("{period_ns} ns: {} upcalls, {:?}", ended.word(0), ended.usage);
         // One per 500 µs, and one per slice.
         assert!(ended.word(0) <= 405, "{period_ns} ns: {} upcalls", ended.word(0));
         assert!(ended.usage.exits.interrupted <= 405 + 15, "{:?}", ended.usage.exits);
@@ -124,6 +130,14 @@ fn no_wake_up_is_lost_while_upcalls_go_on_and_off() {
     let ended = Worker::start().run(job);
     assert_eq!(ended.outcome, Outcome::Exited(0));
     assert_eq!(ended.word(1), writer.join().expect("it wrote"));
+}
+
+#[test]
+fn an_idle_vm_wakes_for_causes_that_it_does_not_want_yet() {
+    let ended = result(guest!(guest_masked, guest_masked_end));
+    assert_eq!((ended.word(0), ended.word(1)), (0, pending::TIMER));
+    assert_eq!(ended.usage.exits.idle, 2);
+    assert!((100_000..1_000_000).contains(&ended.usage.wall_us), "{:?}", ended.usage);
 }
 
 #[test]
@@ -165,15 +179,11 @@ fn a_fault_is_delivered_and_resumed() {
     let code = guest!(guest_divide, guest_divide_end);
     let divide = code.0.windows(3).position(|bytes| bytes == [0x48, 0xf7, 0xf1]).expect("a division") as u64;
     let ended = result(code);
-    let words: Vec<u64> = (0..5).map(|n| ended.word(n)).collect();
-    assert_eq!(words, [0, 0, 0, IMAGE_BASE + divide, 0x1234_5678_1234_5678]);
-    // Software KVM forgets the bases of FS and GS on the way to an exception's stub: docs/abi.md says so.
-    if !std::path::Path::new("/sys/module/kvm_pvm").exists() {
-        assert_eq!(ended.word(5), 0x1234_5678_1234_5678, "the base of FS");
-    }
+    let words: Vec<u64> = (0..6).map(|n| ended.word(n)).collect();
+    assert_eq!(words, [0, 0, 0, IMAGE_BASE + divide, 0x1234_5678_9abc, 0x1234_5678_9abc]);
     assert_eq!(ended.word(6) & (0x400 | 1 | IN_UPCALL), IN_UPCALL, "flags in the handler");
     assert_eq!(ended.word(7) & (0x400 | 1 | IN_UPCALL), 0x401, "flags after it");
-    assert_eq!(ended.word(8), 0x1234_5678_1234_5678);
+    assert_eq!(ended.word(8), 0x1234_5678_9abc);
     assert_eq!(ended.usage.exits.fault, 1);
 }
 
@@ -286,7 +296,19 @@ fn what_upcalls_cost() {
         per("IDLE", with_r15(count, &guest!(guest_plain, guest_plain_end)).terminate(0));
         per("IDLE with an upcall", with_r15(count, &guest!(guest_cost, guest_cost_end)).terminate(0));
         per("a fault delivered", with_r15(count, &guest!(guest_fault_cost, guest_fault_cost_end)).terminate(0));
-        let ended = result(with_r15(count, &guest!(guest_iretq_cost, guest_iretq_cost_end)));
-        println!("iretq: {} ticks, cs {:#x}, ss {:#x}", ended.word(0) / count, ended.word(1), ended.word(2));
+        let ended = result(with_r15(200_000, &guest!(guest_iretq_cost, guest_iretq_cost_end)));
+        let work = |period| {
+            let code = Asm::new().mov(Reg::Rax, period).store_rax(DATA + 0x1_1000);
+            result(code.raw(&with_r15(1_000_000_000, &guest!(guest_work, guest_work_end)).0))
+        };
+        let (alone, ticked) = (work(0), work(1_000_000));
+        let more = ticked.usage.cpu_us.saturating_sub(alone.usage.cpu_us);
+        println!(
+            "a tick: {} ns of CPU, of {} in {} us",
+            more * 1000 / ticked.word(0),
+            ticked.word(0),
+            ticked.usage.cpu_us
+        );
+        println!("iretq: {} ticks, cs {:#x}, ss {:#x}", ended.word(0) / 200_000, ended.word(1), ended.word(2));
     }
 }

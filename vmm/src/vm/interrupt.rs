@@ -66,11 +66,11 @@ impl Vm {
         self.told.tick = Some(Instant::now());
     }
 
-    /// Whether an idle VM would take an upcall at once; otherwise when it would, as far as time decides.
-    pub(super) fn awaits_upcall(&self) -> Result<(), Option<Instant>> {
-        let machine = &self.hardware.machine;
-        let control = machine.memory().control();
-        if !upcall::welcome(&control, machine.registers().rflags) {
+    /// Whether an idle VM has a cause of an upcall; otherwise when it will, as far as time decides. Upcalls need not be
+    /// enabled: so a guest can disable them, see that there is nothing to do, and idle, and miss nothing.
+    pub(super) fn has_cause(&self) -> Result<(), Option<Instant>> {
+        let control = self.hardware.machine.memory().control();
+        if control.upcall_entry == 0 {
             return Err(None);
         }
         if upcall::latch(&control, self.news(), self.clock_ns()).0 != 0 {

@@ -215,7 +215,7 @@ impl Vm {
             happened |= pending::TIMER;
         }
         if happened == 0
-            && let Err(upcall) = self.awaits_upcall()
+            && let Err(upcall) = self.has_cause()
         {
             self.phase = Phase::Idle(until);
             let held = self.gateway.held().then(|| Instant::now() + HELD_INTERVAL);

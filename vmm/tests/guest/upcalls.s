@@ -455,7 +455,7 @@ handler_divide:
     pop rax
     resume_fault
 1:  arm_faults handler_divide
-    mov rbx, 0x1234567812345678
+    mov rbx, 0x123456789abc
     wrfsbase rbx
     xor ecx, ecx
     stc
@@ -575,6 +575,24 @@ guest leftovers
 2:  out TERMINATE, eax
 end leftovers
 
+# With upcalls disabled: takes the first causes itself, and idles until the timer is due. Word 1: the causes then.
+guest masked
+    jmp 1f
+handler_masked:
+    counting_handler
+1:  arm handler_masked
+    mov qword ptr ds:[ENABLED], 0
+    mov qword ptr ds:[TIMER], 200000000
+    mov rdi, -1
+    out IDLE, eax
+    xor eax, eax
+    xchg ds:[CAUSES], rax
+    out IDLE, eax
+    xor eax, eax
+    xchg ds:[CAUSES], rax
+    mov ds:[RESULT + 8], rax
+end masked
+
 # As many upcalls as R15 says, each made by an IDLE with the timer due: what one costs.
 guest cost
     jmp 1f
@@ -587,6 +605,24 @@ handler_cost:
     dec r15
     jnz 3b
 end cost
+
+# Counts R15 down, with the timer's period in the first word of the page after the upcalls' stack; 0 for no timer.
+guest work
+    jmp 1f
+handler_work:
+    counting_handler
+1:  mov r14, ds:[UPCALL_STACK + 0x1000]
+    test r14, r14
+    jz 3f
+    arm handler_work
+    mov ds:[PERIOD], r14
+    mov qword ptr ds:[TIMER], 1
+    xor edi, edi
+    out IDLE, eax
+3:  dec r15
+    jnz 3b
+    mov qword ptr ds:[ENABLED], 0
+end work
 
 # As many IDLEs as R15 says.
 guest plain
