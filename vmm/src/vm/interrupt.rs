@@ -1,9 +1,9 @@
 //! Interrupts and faults of a running VM: telling the guest, at an entry, what happened.
 
 use super::{Vm, fault, turn::Turn, upcall};
-use crate::gateway::Progress;
+use crate::{gateway::Progress, kvm::Registers};
 use denali_abi::registers::{
-    Control, FaultRecord, STOPPING_NOTICE_MS, TICK_US_MIN,
+    Control, FaultRecord, Interrupted, STOPPING_NOTICE_MS, TICK_US_MIN,
     pending::{RECEIVE, STOPPING, TRANSMIT},
 };
 use denali_protocol::job::{Fault, FaultCause, Outcome};
@@ -89,9 +89,17 @@ impl Vm {
 
     /// Continues at the guest's fault entry, after an exception that its stub reported; `None` where it ends the VM.
     pub(super) fn deliver_fault(&mut self, record: FaultRecord) -> Option<Result<(), Outcome>> {
+        let control = self.hardware.machine.memory().control();
+        let has_cause = upcall::latch(&control, self.news(), self.clock_ns()).0 != 0;
         let machine = &mut self.hardware.machine;
-        let control = machine.memory().control();
-        match upcall::fault(&control, record, machine.registers(), self.limits.memory_bytes)? {
+        let registers = machine.registers();
+        match upcall::fault(&control, record, registers, self.limits.memory_bytes)? {
+            Ok(_) if has_cause && upcall::comes_first(&control, &record) => {
+                let Interrupted { rip, rflags, rsp } = record.at;
+                machine.leave_stub();
+                machine.set_registers(Registers { rip, rflags, rsp, ..registers });
+                Some(Ok(()))
+            }
             Ok((fault, entered)) => {
                 machine.leave_stub();
                 machine.set_registers(entered);

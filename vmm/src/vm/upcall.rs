@@ -20,6 +20,8 @@ pub(super) struct EntryError {
 const USER_FLAGS: u64 = 0x24_4dd5;
 const FIXED_FLAGS: u64 = 1 << 1;
 
+const BREAKPOINT: u64 = 3;
+
 /// The causes and the timer as they are after what happened: `happened` says what did since the last time, besides the
 /// timer, at `now_ns` of the VM's clock.
 pub(super) fn latch(control: &Control, happened: u64, now_ns: u64) -> (u64, u64) {
@@ -76,6 +78,13 @@ pub(super) fn fault(
     let registers = Registers { rsp: record.at.rsp, ..registers };
     let entered = at_entry("fault", control.fault_entry, registers, memory_bytes);
     Some(entered.map(|entered| (FaultRecord { at: restorable(record.at), ..record }, entered)))
+}
+
+/// Whether an upcall, for which there is a cause, is made before the instruction at fault, which then faults again. Else a
+/// program that does little but fault would never be interrupted: no upcall is made on the way into a fault's handler.
+pub(super) fn comes_first(control: &Control, record: &FaultRecord) -> bool {
+    // A breakpoint's instruction is over.
+    record.vector != BREAKPOINT && welcome(control, record.at.rflags)
 }
 
 /// Without the bits that only CPL 0 sets, so that `iretq` at CPL 3 takes the flags as they are.

@@ -506,8 +506,34 @@ handler_kinds:
 2:  lea rbx, [rip + 2f]
     mov eax, 0x4000
     jmp rax
+2:  lea rbx, [rip + 2f]
+    int3
 2:
 end kinds
+
+# Faults and upcalls at once: counts upcalls in word 0, faults in word 2, and as many instructions at fault in word 3.
+guest both
+    jmp 1f
+handler_both:
+    counting_handler
+fault_both:
+    mov rsp, FAULT_STACK
+    inc qword ptr ds:[RESULT + 16]
+    add qword ptr ds:[FAULT_RIP], 2
+    resume_fault
+1:  arm_faults fault_both
+    arm handler_both
+    mov qword ptr ds:[PERIOD], 1
+    mov qword ptr ds:[TIMER], 1
+    xor edi, edi
+    out IDLE, eax
+    mov r15d, 4000
+3:  inc qword ptr ds:[RESULT + 24]
+    ud2
+    dec r15
+    jnz 3b
+    mov qword ptr ds:[ENABLED], 0
+end both
 
 # The handler faults before it is done.
 guest twice
@@ -606,23 +632,38 @@ handler_cost:
     jnz 3b
 end cost
 
-# Counts R15 down, with the timer's period in the first word of the page after the upcalls' stack; 0 for no timer.
-guest work
+# Reads the time-stamp counter over and over, with the timer due each millisecond, and keeps from word 2 on how long it was
+# away each of 400 times: more than 4096 ticks at once. Word 0 counts upcalls.
+guest away
     jmp 1f
-handler_work:
+handler_away:
     counting_handler
-1:  mov r14, ds:[UPCALL_STACK + 0x1000]
-    test r14, r14
-    jz 3f
-    arm handler_work
-    mov ds:[PERIOD], r14
+1:  arm handler_away
+    mov qword ptr ds:[PERIOD], 1000000
     mov qword ptr ds:[TIMER], 1
     xor edi, edi
     out IDLE, eax
-3:  dec r15
+    mov r15d, 400
+    mov edi, RESULT + 16
+    rdtsc
+    shl rdx, 32
+    lea rsi, [rax + rdx]
+3:  rdtsc
+    shl rdx, 32
+    add rax, rdx
+    mov rcx, rax
+    sub rcx, rsi
+    mov rsi, rax
+    cmp rcx, 4096
+    jb 3b
+    mov [rdi], rcx
+    add rdi, 8
+    dec r15
     jnz 3b
     mov qword ptr ds:[ENABLED], 0
-end work
+    mov rax, ds:[0x1040]
+    mov ds:[RESULT + 8], rax
+end away
 
 # As many IDLEs as R15 says.
 guest plain
