@@ -78,6 +78,8 @@ pub(crate) struct VirtualMachine {
     initial: kvm_sregs,
     /// The guest's, while a stub runs at CPL 0.
     system: kvm_sregs,
+    /// Whether the next entry has to complete the `out` of the last exit.
+    unfinished: bool,
     // Dropped after the virtual CPU; KVM uses the memory as long as either lives.
     _vm: VmFd,
     memory: GuestMemory,
@@ -112,7 +114,7 @@ impl VirtualMachine {
         for kind in [SyncReg::Register, SyncReg::SystemRegister, SyncReg::VcpuEvents] {
             vcpu.set_sync_valid_reg(kind);
         }
-        Ok(Self { vcpu, initial, system: initial, _vm: vm, memory })
+        Ok(Self { vcpu, initial, system: initial, unfinished: false, _vm: vm, memory })
     }
 
     /// The memory.
@@ -194,14 +196,23 @@ impl VirtualMachine {
     }
 
     fn enter(&mut self) -> Exit {
-        match self.vcpu.run() {
+        self.unfinished = false;
+        let exit = match self.vcpu.run() {
             Ok(VcpuExit::IoOut(port, data)) => Exit::Out { port, bytes: data.len() },
             Ok(VcpuExit::IoIn(port, _)) => Exit::In { port },
             Ok(VcpuExit::MmioRead(address, _) | VcpuExit::MmioWrite(address, _)) => Exit::Mmio { address },
             Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => Exit::Interrupted,
             Ok(_) => Exit::Shutdown,
             Err(error) => Exit::Host { errno: error.errno() },
-        }
+        };
+        self.unfinished = exit != Exit::Interrupted;
+        exit
+    }
+
+    /// Whether the next entry runs code at CPL 3, with nothing in between: not a stub, and no exception on its way to one.
+    pub(crate) fn is_in_program(&self) -> bool {
+        let system = self.vcpu.sync_regs().sregs;
+        system.cs.selector & 3 == 3 && system.ss.dpl == 3 && self.is_quiet()
     }
 
     /// The general registers at the last exit.
@@ -227,6 +238,12 @@ impl VirtualMachine {
         self.sync_system();
     }
 
+    /// As [`VirtualMachine::enter_user`], from a stub that an exception of the guest led to.
+    pub(crate) fn leave_stub(&mut self) {
+        self.system = self.vcpu.sync_regs().sregs;
+        self.enter_user();
+    }
+
     /// Makes the next entry run one of the stubs, at CPL 0. The guest's segments, which hold the bases of its FS and GS,
     /// are kept for [`VirtualMachine::enter_user`].
     pub(crate) fn enter_supervisor(&mut self) {
@@ -245,6 +262,9 @@ impl VirtualMachine {
     /// Completes a pending `out` without running on, so that the instruction pointer lies after it: hardware KVM
     /// advances it at the next entry only.
     pub(crate) fn complete_exit(&mut self) {
+        if !std::mem::take(&mut self.unfinished) {
+            return;
+        }
         self.vcpu.set_kvm_immediate_exit(1);
         // It returns at once with EINTR; a guest that can't go on shows at the next real entry.
         let _ = self.vcpu.run();

@@ -1,7 +1,7 @@
 //! Starting a job in virtual hardware: virtual registers written, arguments and input on the ring.
 
 use super::{
-    Hardware, Phase, Vm,
+    Hardware, Phase, Told, Vm,
     hardware::HardwareError,
     template::{Template, next_generation},
 };
@@ -90,6 +90,7 @@ impl Vm {
             phase: Phase::Built,
             protecting: None,
             seen: Progress::default(),
+            told: Told::default(),
             clock_zero,
             path,
             begun,

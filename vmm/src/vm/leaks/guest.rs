@@ -67,6 +67,9 @@ const fn record_bytes(output: usize) -> usize {
 std::arch::global_asm!(
     include_str!("guest.s"),
     registers = const REGISTERS,
+    interrupts_enabled = const offset_of!(Control, interrupts_enabled),
+    upcall_entry = const offset_of!(Control, upcall_entry),
+    fault_entry = const offset_of!(Control, fault_entry),
     control = const CONTROL,
     stack_bottom = const STACK_BOTTOM,
     text = const TEXT,

@@ -324,6 +324,10 @@ denali_leaks_write:
     mov edi, CONTROL + 16
     mov ecx, 510
     rep stosq
+    # Nor upcalls and faults, which would lead nowhere.
+    mov qword ptr [CONTROL + {interrupts_enabled}], 0
+    mov qword ptr [CONTROL + {upcall_entry}], 0
+    mov qword ptr [CONTROL + {fault_entry}], 0
     # Rights that the image does not give, and contents where the image allows none.
     protect SPARE, 3
     mov edi, SPARE
