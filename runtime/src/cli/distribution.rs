@@ -1,4 +1,4 @@
-//! Measurements of one quantity, and the two numbers that are told of them.
+//! Measurements of one quantity, and the few numbers that are told of them.
 
 /// Measurements, sorted.
 #[derive(Clone, Debug)]
@@ -17,6 +17,11 @@ impl Distribution {
         self.0.get(rank - 1).copied().unwrap_or(0)
     }
 
+    /// The least measurement.
+    pub(crate) fn least(&self) -> u64 {
+        self.percentile(0)
+    }
+
     /// The median.
     pub(crate) fn median(&self) -> u64 {
         self.percentile(50)
@@ -31,6 +36,7 @@ mod tests {
     fn percentiles_are_measurements() {
         let distribution = Distribution::of((1..=100).rev().collect());
         assert_eq!((distribution.median(), distribution.percentile(99)), (50, 99));
+        assert_eq!(distribution.least(), 1);
         assert_eq!(Distribution::of(vec![7]).percentile(99), 7);
         assert_eq!(Distribution::of(Vec::new()).median(), 0);
     }

@@ -3,6 +3,7 @@
 
 mod advice;
 mod bench;
+mod bench_cpu;
 mod bench_job;
 mod bench_vm;
 mod connect;
@@ -20,6 +21,7 @@ mod key;
 mod lines;
 mod logs;
 mod mosaic;
+mod native_program;
 mod node;
 mod node_process;
 mod outputs;
