@@ -1,13 +1,22 @@
 //! `denali bench cpu`: how long computing takes in a VM, against the same machine code natively.
 
-use super::{distribution::Distribution, host::Host, native_program::NativeProgram, print, samples, wait};
+use super::{
+    distribution::Distribution,
+    host::Host,
+    native_program::NativeProgram,
+    plot::{self, Axis, Row, Rows},
+    print, samples, wait,
+};
 use anyhow::{Context, ensure};
 use denali_kernels::suite::{self, Kernel, Measurement};
 use denali_protocol::job::Outcome;
 use denali_samples::NATIVE_KERNELS;
 use denali_vmm::measure::Program;
 use serde::Serialize;
-use std::process::{ExitCode, Stdio};
+use std::{
+    path::PathBuf,
+    process::{ExitCode, Stdio},
+};
 
 /// Measure computing in a VM against computing natively.
 ///
@@ -25,6 +34,9 @@ pub(crate) struct Args {
     /// Print JSON: one object.
     #[arg(long)]
     json: bool,
+    /// Also draw the ratios, as SVG.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
 }
 
 /// A computation by its name, for clap.
@@ -66,6 +78,9 @@ pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
     let computations = compared.collect::<anyhow::Result<_>>()?;
     bar.finish_and_clear();
     let measured = Measured { computations, rounds: args.rounds, host: Host::describe() };
+    if let Some(path) = &args.plot {
+        plot::rows(path, &figure(&measured))?;
+    }
     if args.json {
         print::json(&measured)?;
     } else {
@@ -86,6 +101,19 @@ fn show(measured: &Measured) -> anyhow::Result<()> {
         print::line(line)?;
     }
     Ok(())
+}
+
+fn figure(measured: &Measured) -> Rows {
+    let row = |c: &Compared| Row { name: c.name.to_owned(), value: c.ratio, second: c.median_ratio, goal: c.goal };
+    Rows {
+        title: "Computing in a VM".to_owned(),
+        x: Axis::linear("time in a VM ÷ time natively").showing(&[0.98, 1.04]),
+        base: 1.0,
+        value: "of the least times".to_owned(),
+        second: "of the medians".to_owned(),
+        rows: measured.computations.iter().map(row).collect(),
+        note: measured.host.to_string(),
+    }
 }
 
 /// In a VM and natively in turn, so that both meet the same machine.

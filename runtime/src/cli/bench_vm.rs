@@ -1,12 +1,19 @@
 //! `denali bench vm`: how long a VM takes, against an exit and a process start measured in the same run.
 
-use super::{distribution::Distribution, host::Host, native_program::NativeProgram, print, samples};
+use super::{
+    distribution::Distribution,
+    host::Host,
+    native_program::NativeProgram,
+    plot::{self, Axis, Chart, Series},
+    print, samples,
+};
 use anyhow::{Context, ensure};
 use denali_protocol::job::Outcome;
 use denali_samples::NATIVE_HELLO;
 use denali_vmm::measure::{Machine, Program, Run};
 use serde::Serialize;
 use std::{
+    path::PathBuf,
     process::{ExitCode, Stdio},
     time::{Duration, Instant},
 };
@@ -26,6 +33,9 @@ pub(crate) struct Args {
     /// Print JSON: one object.
     #[arg(long)]
     json: bool,
+    /// Also draw how the starts are distributed, as SVG.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
 }
 
 /// Medians, but where a field says otherwise.
@@ -70,6 +80,9 @@ pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
         reimaged_to_process: reimaged_us / process_us,
         host: Host::describe(),
     };
+    if let Some(path) = &args.plot {
+        plot::lines(path, &figure(&starts, &measured.host))?;
+    }
     if args.json {
         print::json(&measured)?;
     } else {
@@ -89,6 +102,25 @@ fn show(measured: &Measured, alive: u32) -> anyhow::Result<()> {
     line(&what, measured.new_total_us, exits(measured.new_total_us, measured.new_total_p99_us))?;
     line("process, hello to the end", measured.process_us, String::new())?;
     print::line(format!("a job in a re-imaged VM takes {:.3} processes", measured.reimaged_to_process))
+}
+
+fn figure(starts: &Starts, host: &Host) -> Chart {
+    let series = |name: &str, distribution: &Distribution| {
+        let points = distribution.curve().into_iter().map(|(ns, percent)| (ns / 1000.0, percent)).collect();
+        Series { name: format!("{name}: median {:.0} µs", micros(distribution.median())), points }
+    };
+    Chart {
+        title: "A small job, by how its VM came to be".to_owned(),
+        x: Axis::log("time, µs"),
+        y: Axis::linear("starts that took no longer, %").showing(&[0.0, 100.0]),
+        series: vec![
+            series("re-imaged VM", &starts.reimaged),
+            series("new VM, made before", &starts.new),
+            series("new VM, all of it", &starts.new_total),
+            series("process", &starts.process),
+        ],
+        note: host.to_string(),
+    }
 }
 
 fn micros(ns: u64) -> f64 {

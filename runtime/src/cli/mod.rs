@@ -26,6 +26,7 @@ mod node;
 mod node_process;
 mod outputs;
 mod pack;
+mod plot;
 mod print;
 mod program;
 mod query;
