@@ -10,6 +10,9 @@ use talc::{ErrOnOom, Span, Talc, Talck, locking::AssumeUnlockable};
 /// The global allocator. [`crate::main!`] makes one.
 pub struct Heap(Talck<AssumeUnlockable, ErrOnOom>);
 
+/// The least alignment of memory.
+const ALIGNMENT: usize = 16;
+
 /// The last allocation failed: the panic that follows is the program's end for want of memory.
 static EXHAUSTED: AtomicBool = AtomicBool::new(false);
 
@@ -42,6 +45,12 @@ pub(crate) fn exhausted() -> bool {
     EXHAUSTED.load(Ordering::Relaxed)
 }
 
+/// What is really asked of the allocator: memory aligned as C's `malloc` aligns it, which programs that use vectors of 16
+/// bytes are faster by, often a tenth.
+fn aligned(layout: Layout) -> Layout {
+    layout.align_to(ALIGNMENT).unwrap_or(layout)
+}
+
 fn noted(pointer: *mut u8) -> *mut u8 {
     EXHAUSTED.store(pointer.is_null(), Ordering::Relaxed);
     pointer
@@ -52,16 +61,16 @@ fn noted(pointer: *mut u8) -> *mut u8 {
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: by the caller's promises, which are the same.
-        noted(interrupt::without(|| unsafe { self.0.alloc(layout) }))
+        noted(interrupt::without(|| unsafe { self.0.alloc(aligned(layout)) }))
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         // SAFETY: as above.
-        interrupt::without(|| unsafe { self.0.dealloc(pointer, layout) });
+        interrupt::without(|| unsafe { self.0.dealloc(pointer, aligned(layout)) });
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: as above.
-        noted(interrupt::without(|| unsafe { self.0.realloc(pointer, layout, size) }))
+        noted(interrupt::without(|| unsafe { self.0.realloc(pointer, aligned(layout), size) }))
     }
 }

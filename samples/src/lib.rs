@@ -20,6 +20,10 @@ pub const ALL: &[Sample] = &include!(concat!(env!("OUT_DIR"), "/samples.rs"));
 /// A program for the host that says hello, to measure a process start.
 pub const NATIVE_HELLO: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/native-hello"));
 
+/// The native side of the sample `kernels-bench`: the same machine code, linked for the host.
+pub const NATIVE_KERNELS: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/native/x86_64-unknown-linux-gnu/release/kernels-native"));
+
 /// The sample of this name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Sample> {

@@ -1,9 +1,9 @@
 //! `denali bench`: measures this machine.
 
-use super::{bench_job, bench_scale, bench_vm};
+use super::{bench_cpu, bench_job, bench_scale, bench_vm};
 use std::process::ExitCode;
 
-/// Measure how fast this machine runs VMs and jobs.
+/// Measure how fast this machine runs VMs, what they compute, and jobs.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  denali bench job --json")]
 pub(crate) struct Args {
@@ -14,6 +14,7 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum What {
     Vm(bench_vm::Args),
+    Cpu(bench_cpu::Args),
     Job(bench_job::Args),
     Scale(bench_scale::Args),
 }
@@ -21,6 +22,7 @@ enum What {
 pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.what {
         What::Vm(args) => bench_vm::execute(args),
+        What::Cpu(args) => bench_cpu::execute(args),
         What::Job(args) => bench_job::execute(args),
         What::Scale(args) => bench_scale::execute(args),
     }

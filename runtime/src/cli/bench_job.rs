@@ -4,12 +4,13 @@ use super::{
     distribution::Distribution,
     host::Host,
     node_process::NodeProcess,
+    plot::{self, Axis, Chart, Series},
     print,
     program::{Program, unix_now_s},
     runtime::block_on_one_thread,
     samples,
     submission::Submission,
-    wait,
+    units, wait,
 };
 use crate::{
     client::{
@@ -27,7 +28,7 @@ use denali_protocol::{
     job::{Indices, Outcome},
 };
 use serde::Serialize;
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 
 /// Bytes of one echo.
@@ -51,9 +52,12 @@ pub(crate) struct Args {
     /// How many jobs are on their way at once.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=200))]
     in_flight: u32,
-    /// Print JSON.
+    /// Print JSON: one object.
     #[arg(long)]
     json: bool,
+    /// Also draw how jobs and echoes are distributed, as SVG.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -62,18 +66,27 @@ struct Measured {
     job_p50_us: u64,
     job_p99_us: u64,
     jobs_per_s: u64,
-    host: String,
+    host: Host,
     kernel: String,
 }
 
+/// Microseconds, each.
+struct Latencies {
+    echoes: Distribution,
+    jobs: Distribution,
+}
+
 pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
-    let measured = block_on_one_thread(async {
+    let (measured, latencies) = block_on_one_thread(async {
         let key = key_file::generate()?;
         let node = NodeProcess::start(key.public()).await?;
         let measured = measure(args, &node, key).await;
         node.stop().await;
         measured
     })?;
+    if let Some(path) = &args.plot {
+        plot::lines(path, &figure(&latencies, &measured.host))?;
+    }
     if args.json {
         print::json(&measured)?;
     } else {
@@ -87,6 +100,20 @@ pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn figure(latencies: &Latencies, host: &Host) -> Chart {
+    let series = |name: &str, distribution: &Distribution| {
+        let median = units::show_micros(distribution.median()).replace(" us", " µs");
+        Series { name: format!("{name}: median {median}"), points: distribution.curve() }
+    };
+    Chart {
+        title: "A whole job, from submission to verified result".to_owned(),
+        x: Axis::log("time, µs"),
+        y: Axis::linear("took no longer, %").showing(&[0.0, 100.0]),
+        series: vec![series("job", &latencies.jobs), series("echo of 1 KiB over QUIC", &latencies.echoes)],
+        note: host.to_string(),
+    }
+}
+
 /// The one client of the measurement.
 struct Bench {
     node: Target,
@@ -95,7 +122,7 @@ struct Bench {
     program: Program,
 }
 
-async fn measure(args: &Args, node: &NodeProcess, key: KeyPair) -> anyhow::Result<Measured> {
+async fn measure(args: &Args, node: &NodeProcess, key: KeyPair) -> anyhow::Result<(Measured, Latencies)> {
     let mut program = Program::from_content(samples::named("hello")?, Vec::new())?;
     program.signatures.push(BundleSignature::sign(&program.digest, &key, unix_now_s() + 3600));
     let session = Session::open(node.target(), &key).await?;
@@ -119,20 +146,21 @@ async fn measure(args: &Args, node: &NodeProcess, key: KeyPair) -> anyhow::Resul
     let jobs_per_s = burst(&bench, args, &bar).await?;
     bar.finish_and_clear();
 
-    let jobs = Distribution::of(jobs);
-    Ok(Measured {
-        quic_echo_us: Distribution::of(echoes).median(),
+    let (echoes, jobs) = (Distribution::of(echoes), Distribution::of(jobs));
+    let measured = Measured {
+        quic_echo_us: echoes.median(),
         job_p50_us: jobs.median(),
         job_p99_us: jobs.percentile(99),
         jobs_per_s,
-        host: Host::describe().to_string(),
+        host: Host::describe(),
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
-    })
+    };
+    Ok((measured, Latencies { echoes, jobs }))
 }
 
 fn note(measured: &mut Vec<u64>, count: usize, elapsed: Duration) {
     if count >= WARM_UP {
-        measured.push(super::units::micros(elapsed));
+        measured.push(units::micros(elapsed));
     }
 }
 

@@ -1,16 +1,20 @@
 //! `denali bench vm`: how long a VM takes, against an exit and a process start measured in the same run.
 
-use super::{distribution::Distribution, host::Host, print, samples};
-use anyhow::ensure;
+use super::{
+    distribution::Distribution,
+    host::Host,
+    native_program::NativeProgram,
+    plot::{self, Axis, Chart, Series},
+    print, samples,
+};
+use anyhow::{Context, ensure};
 use denali_protocol::job::Outcome;
 use denali_samples::NATIVE_HELLO;
 use denali_vmm::measure::{Machine, Program, Run};
 use serde::Serialize;
 use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-    process::{Command, ExitCode, Stdio},
+    path::PathBuf,
+    process::{ExitCode, Stdio},
     time::{Duration, Instant},
 };
 
@@ -29,6 +33,9 @@ pub(crate) struct Args {
     /// Print JSON: one object.
     #[arg(long)]
     json: bool,
+    /// Also draw how the starts are distributed, as SVG.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
 }
 
 /// Medians, but where a field says otherwise.
@@ -73,6 +80,9 @@ pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
         reimaged_to_process: reimaged_us / process_us,
         host: Host::describe(),
     };
+    if let Some(path) = &args.plot {
+        plot::lines(path, &figure(&starts, &measured.host))?;
+    }
     if args.json {
         print::json(&measured)?;
     } else {
@@ -82,7 +92,7 @@ pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn show(measured: &Measured, alive: u32) -> anyhow::Result<()> {
-    let line = |what: &str, us: f64, rest: String| print::line(format!("{what:<41} {us:>8.1} µs   {rest}"));
+    let line = |what: &str, us: f64, rest: String| print::line(format!("{what:<46} {us:>8.1} µs   {rest}"));
     let exits = |us: f64, p99: f64| format!("{:.1} exits, p99 {p99:.1} µs", us / measured.exit_us);
     print::line(measured.host.to_string())?;
     line("exit from CPL 3 and back", measured.exit_us, String::new())?;
@@ -92,6 +102,25 @@ fn show(measured: &Measured, alive: u32) -> anyhow::Result<()> {
     line(&what, measured.new_total_us, exits(measured.new_total_us, measured.new_total_p99_us))?;
     line("process, hello to the end", measured.process_us, String::new())?;
     print::line(format!("a job in a re-imaged VM takes {:.3} processes", measured.reimaged_to_process))
+}
+
+fn figure(starts: &Starts, host: &Host) -> Chart {
+    let series = |name: &str, distribution: &Distribution| {
+        let points = distribution.curve().into_iter().map(|(ns, percent)| (ns / 1000.0, percent)).collect();
+        Series { name: format!("{name}: median {:.0} µs", micros(distribution.median())), points }
+    };
+    Chart {
+        title: "A small job, by how its VM came to be".to_owned(),
+        x: Axis::log("time, µs"),
+        y: Axis::linear("starts that took no longer, %").showing(&[0.0, 100.0]),
+        series: vec![
+            series("re-imaged VM", &starts.reimaged),
+            series("new VM, made before", &starts.new),
+            series("new VM, all of it", &starts.new_total),
+            series("process", &starts.process),
+        ],
+        note: host.to_string(),
+    }
 }
 
 fn micros(ns: u64) -> f64 {
@@ -131,60 +160,109 @@ struct Starts {
     process: Distribution,
 }
 
-/// All kinds in turn, so that they meet the same machine.
+/// What a job gets by the NIC.
+const INPUT: [u8; 64] = [1; 64];
+/// Starts of one kind, one after the other, before it is the next kind's turn.
+const BLOCK: u32 = 50;
+/// Starts before each block that are not counted: they find the caches of another kind.
+const UNCOUNTED: u32 = 5;
+
+/// All kinds in turn, so that they meet the same machine; in blocks, since making and destroying a VM takes from the
+/// caches what a job in another one would have found there.
 fn starts(args: &Args) -> anyhow::Result<Starts> {
-    let input = [1; 64];
-    let mut program = program("start-bench")?;
-    program.warm()?;
-    // As in a worker: the first job shows which pages there should be.
-    let (first, mut machine) = program.run(&[], &input)?;
-    succeeded(&first)?;
-    program.learn(&mut machine)?;
-    let _others: Vec<Machine> = (0..args.alive).map(|_| program.make()).collect::<Result<_, _>>()?;
-    let directory = tempfile::tempdir()?;
-    let native = directory.path().join("hello");
-    fs::write(&native, NATIVE_HELLO)?;
-    fs::set_permissions(&native, fs::Permissions::from_mode(0o755))?;
-
+    let mut bench = Bench::prepare(args.alive)?;
     let [mut reimaged, mut new, mut new_total, mut process] = [const { Vec::new() }; 4];
-    let mut used = program.make()?;
-    // Some of each first, not counted: caches are warm for all.
-    for round in 0..args.rounds + 5 {
-        let begun = Instant::now();
-        let (run, mut machine) = program.run_in(used, &[], &input)?;
-        program.reset(&mut machine)?;
-        let reimaged_took = begun.elapsed();
-        succeeded(&run)?;
-        used = machine;
-
-        let machine = program.make()?;
-        let (run, machine) = program.run_in(machine, &[], &input)?;
-        succeeded(&run)?;
-        let new_took = run.took;
-        drop(machine);
-
-        let begun = Instant::now();
-        let (run, machine) = program.run(&[], &input)?;
-        drop(machine);
-        let total_took = begun.elapsed();
-        succeeded(&run)?;
-
-        let process_took = process_start(&native)?;
-        if round >= 5 {
-            reimaged.push(nanos(reimaged_took));
-            new.push(nanos(new_took));
-            new_total.push(nanos(total_took));
-            process.push(nanos(process_took));
-        }
+    let mut left = args.rounds;
+    while left > 0 {
+        let block = left.min(BLOCK);
+        bench.reimaged(block, &mut reimaged)?;
+        bench.made_before(block, &mut new)?;
+        measure(block, &mut new_total, || bench.new_total())?;
+        measure(block, &mut process, || bench.process())?;
+        left -= block;
     }
     let [reimaged, new, new_total, process] = [reimaged, new, new_total, process].map(Distribution::of);
     Ok(Starts { reimaged, new, new_total, process })
 }
 
-fn process_start(program: &Path) -> anyhow::Result<Duration> {
-    let begun = Instant::now();
-    let status = Command::new(program).stdin(Stdio::null()).stdout(Stdio::null()).status()?;
-    let time = begun.elapsed();
-    ensure!(status.success(), "the native hello failed");
-    Ok(time)
+/// Measures so many starts, after some that are not counted.
+fn measure(
+    block: u32,
+    measured: &mut Vec<u64>,
+    mut start: impl FnMut() -> anyhow::Result<Duration>,
+) -> anyhow::Result<()> {
+    for n in 0..UNCOUNTED + block {
+        let took = start()?;
+        if n >= UNCOUNTED {
+            measured.push(nanos(took));
+        }
+    }
+    Ok(())
+}
+
+/// What is started.
+struct Bench {
+    program: Program,
+    /// The VM that is re-imaged.
+    used: Option<Machine>,
+    native: NativeProgram,
+    _others: Vec<Machine>,
+}
+
+impl Bench {
+    fn prepare(alive: u32) -> anyhow::Result<Self> {
+        let mut program = program("start-bench")?;
+        program.warm()?;
+        // As in a worker: the first job shows which pages there should be.
+        let (first, mut machine) = program.run(&[], &INPUT)?;
+        succeeded(&first)?;
+        program.learn(&mut machine)?;
+        let others = (0..alive).map(|_| program.make()).collect::<Result<_, _>>()?;
+        let used = Some(program.make()?);
+        Ok(Self { program, used, native: NativeProgram::unpack(NATIVE_HELLO)?, _others: others })
+    }
+
+    fn reimaged(&mut self, block: u32, measured: &mut Vec<u64>) -> anyhow::Result<()> {
+        let Self { program, used, .. } = self;
+        measure(block, measured, || {
+            let before = used.take().context("the VM is gone")?;
+            let begun = Instant::now();
+            let (run, mut machine) = program.run_in(before, &[], &INPUT)?;
+            program.reset(&mut machine)?;
+            let took = begun.elapsed();
+            succeeded(&run)?;
+            *used = Some(machine);
+            Ok(took)
+        })
+    }
+
+    /// The VMs of a block are made before it, and destroyed after it.
+    fn made_before(&self, block: u32, measured: &mut Vec<u64>) -> anyhow::Result<()> {
+        let made = (0..UNCOUNTED + block).map(|_| self.program.make());
+        let mut made: Vec<Machine> = made.collect::<Result<_, _>>()?;
+        let mut done = Vec::with_capacity(made.len());
+        measure(block, measured, || {
+            let (run, machine) = self.program.run_in(made.pop().context("too few VMs were made")?, &[], &INPUT)?;
+            succeeded(&run)?;
+            done.push(machine);
+            Ok(run.took)
+        })
+    }
+
+    fn new_total(&self) -> anyhow::Result<Duration> {
+        let begun = Instant::now();
+        let (run, machine) = self.program.run(&[], &INPUT)?;
+        drop(machine);
+        let took = begun.elapsed();
+        succeeded(&run)?;
+        Ok(took)
+    }
+
+    fn process(&self) -> anyhow::Result<Duration> {
+        let begun = Instant::now();
+        let status = self.native.command().stdin(Stdio::null()).stdout(Stdio::null()).status()?;
+        let took = begun.elapsed();
+        ensure!(status.success(), "the native hello failed");
+        Ok(took)
+    }
 }

@@ -3,6 +3,7 @@
 
 mod advice;
 mod bench;
+mod bench_cpu;
 mod bench_job;
 mod bench_scale;
 mod bench_vm;
@@ -21,10 +22,12 @@ mod key;
 mod lines;
 mod logs;
 mod mosaic;
+mod native_program;
 mod node;
 mod node_process;
 mod outputs;
 mod pack;
+mod plot;
 mod print;
 mod program;
 mod query;

@@ -4,7 +4,9 @@
 
 extern crate alloc;
 
+pub mod chase;
 pub mod mandelbrot;
+pub mod matmul;
 pub mod nbody;
 pub mod primes;
 pub mod suite;
