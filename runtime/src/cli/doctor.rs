@@ -62,7 +62,7 @@ struct Report<'a> {
 }
 
 pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
-    let mut findings = vec![kvm(), cpu(), kernel(), memory(), descriptors(), config()];
+    let mut findings = vec![kvm(), cpu(), kernel(), starts(), memory(), descriptors(), config()];
     findings.extend(args.data.as_deref().map(|data| writable("data directory", data)));
     let ok = findings.iter().all(|finding| finding.level != Level::Fail);
     if args.json {
@@ -133,6 +133,23 @@ fn cpu() -> Finding {
         );
     }
     Finding::ok("cpu", offer)
+}
+
+/// What makes VMs slow to create on current kernels: KVM starts a thread for each, to undo a mitigation for large pages, and
+/// moves it into a control group.
+fn starts() -> Finding {
+    let setting = fs::read_to_string("/sys/module/kvm/parameters/nx_huge_pages").unwrap_or_default();
+    let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+    if setting.trim() == "never" || mounts.contains("favordynmods") {
+        return Finding::ok("VM starts", "KVM has what it needs to make VMs fast");
+    }
+    Finding::bad(
+        "VM starts",
+        Level::Warn,
+        "KVM starts a kernel thread for each VM, which some kernels are slow at",
+        "mount the control groups with favordynmods; or, on a CPU without the bug of \
+         /sys/devices/system/cpu/vulnerabilities/itlb_multihit, add kvm.nx_huge_pages=never to the kernel's command line",
+    )
 }
 
 /// The oldest kernel that has what the VMM asks of KVM.

@@ -9,7 +9,7 @@ use denali_protocol::receipt::StartPath;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Hardware kept of VMs that have ended.
-const USED: usize = 64;
+const USED: usize = 16;
 
 /// The same where memory is short: for those that come back from disk.
 const USED_WHEN_SHORT: usize = 2;

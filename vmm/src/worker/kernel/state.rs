@@ -210,9 +210,8 @@ impl State {
     /// The calling thread has no VM and waits: for how long, if it is the one to watch the time.
     pub(super) fn begin_to_wait(&mut self) -> Option<Duration> {
         self.waiting += 1;
-        let next = self.scheduler.next_timer()?;
-        self.watched = Some(next);
-        Some(next.saturating_duration_since(Instant::now()))
+        self.watched = self.scheduler.next_timer();
+        Some(self.watched?.saturating_duration_since(Instant::now()))
     }
 
     pub(super) fn put_back(&mut self, key: VmKey, resident: Box<Resident>) {
