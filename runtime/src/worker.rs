@@ -5,6 +5,7 @@
 //! says so once, and its runs are the caller's to account for.
 
 mod link;
+mod pace;
 mod rules;
 
 use denali_protocol::limits;
@@ -137,6 +138,35 @@ impl Worker {
     /// When the worker is gone.
     pub(crate) fn cancel(&self, run: RunId) -> Result<(), GoneError> {
         self.0.link.send(&Command::Cancel(run), Vec::new()).map_err(|_| self.0.gone())
+    }
+
+    /// Has it run VMs on at most so many CPUs at once.
+    ///
+    /// # Errors
+    /// When the worker is gone.
+    pub(crate) fn cpus(&self, cpus: u32) -> Result<(), GoneError> {
+        self.0.link.send(&Command::Cpus(cpus), Vec::new()).map_err(|_| self.0.gone())
+    }
+
+    /// Has it hold at most so many bytes of VMs' own memory.
+    ///
+    /// # Errors
+    /// When the worker is gone.
+    pub(crate) fn memory(&self, bytes: u64) -> Result<(), GoneError> {
+        self.0.link.send(&Command::Memory(bytes), Vec::new()).map_err(|_| self.0.gone())
+    }
+
+    /// Gives it a file for VMs that idle, up to so many bytes. At most once.
+    ///
+    /// # Errors
+    /// When the worker is gone.
+    pub(crate) fn swap(&self, bytes: u64, file: OwnedFd) -> Result<(), GoneError> {
+        self.0.link.send(&Command::Swap(bytes), vec![file]).map_err(|_| self.0.gone())
+    }
+
+    /// The process; nothing of one that has ended or was never one of its own.
+    pub(crate) fn process(&self) -> Option<u32> {
+        self.0.child.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(Child::id)
     }
 
     /// Kills the process now.
