@@ -19,6 +19,6 @@ pub mod machine;
 pub mod measure;
 pub mod nic;
 mod schedule;
-mod swap;
+pub mod swap;
 mod vm;
 pub mod worker;
