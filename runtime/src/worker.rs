@@ -140,32 +140,16 @@ impl Worker {
         self.0.link.send(&Command::Cancel(run), Vec::new()).map_err(|_| self.0.gone())
     }
 
-    /// Has it run VMs on at most so many CPUs at once.
+    /// Sends any other command.
     ///
     /// # Errors
     /// When the worker is gone.
-    pub(crate) fn cpus(&self, cpus: u32) -> Result<(), GoneError> {
-        self.0.link.send(&Command::Cpus(cpus), Vec::new()).map_err(|_| self.0.gone())
+    pub(crate) fn tell(&self, command: &Command, descriptors: Vec<OwnedFd>) -> Result<(), GoneError> {
+        self.0.link.send(command, descriptors).map_err(|_| self.0.gone())
     }
 
-    /// Has it hold at most so many bytes of VMs' own memory.
-    ///
-    /// # Errors
-    /// When the worker is gone.
-    pub(crate) fn memory(&self, bytes: u64) -> Result<(), GoneError> {
-        self.0.link.send(&Command::Memory(bytes), Vec::new()).map_err(|_| self.0.gone())
-    }
-
-    /// Gives it a file for VMs that idle, up to so many bytes. At most once.
-    ///
-    /// # Errors
-    /// When the worker is gone.
-    pub(crate) fn swap(&self, bytes: u64, file: OwnedFd) -> Result<(), GoneError> {
-        self.0.link.send(&Command::Swap(bytes), vec![file]).map_err(|_| self.0.gone())
-    }
-
-    /// The process; nothing of one that has ended or was never one of its own.
-    pub(crate) fn process(&self) -> Option<u32> {
+    /// The process, while it lives.
+    pub(crate) fn pid(&self) -> Option<u32> {
         self.0.child.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(Child::id)
     }
 

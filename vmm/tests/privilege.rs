@@ -147,7 +147,7 @@ fn there_is_no_local_descriptor_table() {
 
 #[test]
 fn the_vmms_pages_can_be_neither_read_nor_written_nor_run() {
-    for offset in [0, 0x1000, 0x2000, 0x5000, 0x6ff8, 0x7000, 0x8000, 0x9000, 0xa000, 0xb000, 0x1_0000] {
+    for offset in [0, 0x1000, 0x2000, 0x5000, 0x6ff8, 0x7000, 0x8000, 0x9000, 0xa000, 0xc000, 0x1_0000] {
         let address = SUPERVISOR_BASE + offset;
         let read = Asm::new().load_rax(address);
         assert_eq!(fault(&read).0, FaultCause::Page { address, access: Access::Read });
@@ -156,6 +156,23 @@ fn the_vmms_pages_can_be_neither_read_nor_written_nor_run() {
         let jump = Asm::new().mov(Reg::Rax, address).raw(&[0xff, 0xe0]);
         assert_eq!(fault(&jump).0, FaultCause::Page { address, access: Access::Execute });
     }
+}
+
+/// One page holds code of the VMM's for CPL 3. A guest that runs it gains nothing: its report is a port like any other.
+#[test]
+fn the_vmms_own_code_for_guests_is_of_no_use_to_them() {
+    let address = SUPERVISOR_BASE + 0xb000;
+    let write = Asm::new().load_rax(address).store_rax(address);
+    assert_eq!(fault(&write).0, FaultCause::Page { address, access: Access::Write });
+    let list = DATA + 0x100;
+    let touch = Asm::new()
+        .mov(Reg::Rax, DATA)
+        .store_rax(list)
+        .mov(Reg::Rsi, list)
+        .mov(Reg::Rcx, 1)
+        .mov(Reg::Rax, address)
+        .raw(&[0xff, 0xe0]);
+    assert_eq!(fault(&touch).0, FaultCause::UnknownPort { port: 0xe0 });
 }
 
 #[test]

@@ -30,8 +30,26 @@ pub struct Exits {
     pub fault: u64,
     /// Interruptions by the VMM, to enforce a limit.
     pub interrupted: u64,
-    /// KICK. All but the first stay in the host's kernel and are no exits to the VMM.
+    /// KICK.
     pub kicks: u64,
+}
+
+impl Exits {
+    /// Adds those of another VM.
+    pub fn add(&mut self, other: &Self) {
+        let Self { idle, terminate, protect, checkpoint, fault, interrupted, kicks } = other;
+        for (sum, more) in [
+            (&mut self.idle, idle),
+            (&mut self.terminate, terminate),
+            (&mut self.protect, protect),
+            (&mut self.checkpoint, checkpoint),
+            (&mut self.fault, fault),
+            (&mut self.interrupted, interrupted),
+            (&mut self.kicks, kicks),
+        ] {
+            *sum = sum.saturating_add(*more);
+        }
+    }
 }
 
 /// What a job used.

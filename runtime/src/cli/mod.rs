@@ -4,6 +4,7 @@
 mod advice;
 mod bench;
 mod bench_job;
+mod bench_scale;
 mod bench_vm;
 mod connect;
 mod demo;

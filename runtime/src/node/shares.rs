@@ -5,6 +5,7 @@ mod division;
 use super::policy::NodeShare;
 use crate::worker::Worker;
 use denali_protocol::identity::PublicKey;
+use denali_vmm::worker::message::Command;
 use division::Division;
 use std::{
     collections::{BTreeMap, HashSet},
@@ -103,9 +104,9 @@ impl Shares {
         let Some(member) = state.members.get_mut(&id) else { return };
         // By itself it would use all that this host has. Both fail only for a worker that is dead.
         if member.cpus != host_cpus() {
-            let _ = worker.cpus(member.cpus);
+            let _ = worker.tell(&Command::Cpus(member.cpus), Vec::new());
         }
-        let _ = worker.memory(memory);
+        let _ = worker.tell(&Command::Memory(memory), Vec::new());
         member.worker = Some(worker.clone());
     }
 
@@ -147,7 +148,7 @@ impl Shares {
                 let state = self.state();
                 if let Some(worker) = state.members.get(&id).and_then(|member| member.worker.as_ref()) {
                     // Fails only for a worker that is dead.
-                    let _ = worker.swap(swap.bytes, file.into());
+                    let _ = worker.tell(&Command::Swap(swap.bytes), vec![file.into()]);
                 }
             }
             // Its VMs stay in memory.
@@ -179,7 +180,7 @@ impl Shares {
         if std::mem::replace(&mut state.memory, memory) != memory {
             for worker in state.members.values().filter_map(|member| member.worker.as_ref()) {
                 // Fails only for a worker that is dead.
-                let _ = worker.memory(memory);
+                let _ = worker.tell(&Command::Memory(memory), Vec::new());
             }
         }
         self.look(state);
@@ -205,7 +206,7 @@ impl State {
             member.cpus = cpus;
             if let Some(worker) = &member.worker {
                 // Fails only for a worker that is dead.
-                let _ = worker.cpus(cpus);
+                let _ = worker.tell(&Command::Cpus(cpus), Vec::new());
             }
         }
     }

@@ -4,17 +4,18 @@ use super::vcpu::Registers;
 use crate::machine::layout::{self, GDT, GDT_BYTES, IDT, PML4, TASK, TSS, TSS_BYTES, at};
 use denali_abi::memory::STACK_TOP;
 use kvm_bindings::{kvm_segment, kvm_sregs};
+use serde::{Deserialize, Serialize};
 
 /// Words of the extended state.
 pub(super) const EXTENDED_WORDS: usize = 1024;
 
 /// Everything of a virtual CPU that code at CPL 3 can change. Model-specific and debug registers and XCR0 take CPL 0.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct CpuState {
     pub(crate) registers: Registers,
     pub(super) system: kvm_sregs,
     /// As in a `kvm_xsave`.
-    pub(super) extended: Box<[u32; EXTENDED_WORDS]>,
+    pub(super) extended: Vec<u32>,
 }
 
 impl CpuState {
@@ -24,7 +25,7 @@ impl CpuState {
         enter(&mut system, layout::USER_CODE, layout::USER_DATA, 3);
         // RFLAGS bit 1 is always set; interrupts are off and the I/O privilege level is 0.
         let registers = Registers { rip: entry, rsp: STACK_TOP, rflags: 1 << 1, ..Registers::default() };
-        Self { registers, system, extended: Box::new(extended_at_entry()) }
+        Self { registers, system, extended: extended_at_entry().to_vec() }
     }
 }
 

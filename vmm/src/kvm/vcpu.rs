@@ -120,7 +120,7 @@ impl VirtualMachine {
 
     /// All that the guest can change of the virtual CPU, after a [`VirtualMachine::complete_exit`].
     pub(crate) fn state(&self) -> Result<CpuState, MachineError> {
-        let extended = Box::new(self.vcpu.get_xsave().map_err(failed("read the extended state"))?.region);
+        let extended = self.vcpu.get_xsave().map_err(failed("read the extended state"))?.region.to_vec();
         let synced = self.vcpu.sync_regs();
         Ok(CpuState { registers: synced.regs, system: synced.sregs, extended })
     }
@@ -132,7 +132,10 @@ impl VirtualMachine {
         if self.registers().rip == state.registers.rip {
             self.complete_exit();
         }
-        let extended = kvm_xsave { region: *state.extended, ..kvm_xsave::default() };
+        let mut extended = kvm_xsave::default();
+        for (word, of_state) in extended.region.iter_mut().zip(&state.extended) {
+            *word = *of_state;
+        }
         // SAFETY: the state is a whole `kvm_xsave`, and no component beyond its 4096 bytes is enabled for guests: those
         // need ARCH_REQ_XCOMP_GUEST_PERM, which this program never asks for.
         unsafe { self.vcpu.set_xsave(&extended) }.map_err(failed("set the extended state"))?;

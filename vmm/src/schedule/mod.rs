@@ -14,8 +14,6 @@
 //! Every operation costs the logarithm of the number of VMs, and for the clock a look at each CPU. Nothing is kept of a VM
 //! that was removed.
 
-#![cfg_attr(not(test), expect(dead_code, reason = "the worker does not schedule its VMs yet"))]
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
@@ -160,12 +158,6 @@ impl Scheduler {
         let over = move |since: Instant| now.saturating_duration_since(since) >= SLICE;
         let wanted = self.running.iter().take(self.wanted()).enumerate();
         wanted.filter(move |(place, (since, _))| *place < excess || over(*since)).map(|(_, (_, key))| *key)
-    }
-
-    /// When the longest running VM's slice is over, if a running one has to make room: the time to ask for
-    /// [`Self::overdue`] again.
-    pub(crate) fn slice_end(&self) -> Option<Instant> {
-        self.running.first().filter(|_| self.wanted() > 0).map(|(since, _)| *since + SLICE)
     }
 
     /// CPUs that running VMs have to make room on: for those that wait, beyond what is free, and for a smaller lease.

@@ -15,14 +15,13 @@
 //! | `aligned` | memory that the disk can be read into directly |
 
 #![forbid(unsafe_code)]
-#![cfg_attr(not(test), expect(dead_code, unused_imports, reason = "no VM is swapped out yet"))]
 
 mod aligned;
 mod block;
 mod holes;
 mod space;
 
-pub(crate) use space::{Counts, Place, SwapSpace};
+pub(crate) use space::{Place, SwapSpace};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use std::{fs::File, io, path::Path};

@@ -146,6 +146,21 @@ impl Hardware {
         self.reset_cpu()
     }
 
+    /// Writes a page of the supervisor slot that a guest's doings had changed.
+    pub(super) fn write_supervisor(
+        &mut self,
+        offset: u64,
+        page: &[u8; PAGE_BYTES as usize],
+    ) -> Result<(), HardwareError> {
+        self.supervisor_changed = true;
+        if offset < PML4 {
+            return Ok(self.machine.memory().supervisor().write_slice(page, offset as usize)?);
+        }
+        let is = words(self.machine.memory(), offset)?;
+        let shall = words_of(page);
+        Ok(write_differing(&mut self.machine, offset, &is, &shall)?)
+    }
+
     fn reset_cpu(&mut self) -> Result<(), HardwareError> {
         match &self.template.checkpoint {
             Some(state) => self.machine.set_state(state)?,
@@ -169,13 +184,8 @@ impl Hardware {
             tables.extend((run.start.max(PML4)..run.end).step_by(PAGE_BYTES as usize));
         }
         for table in tables {
-            for entries in differing(self.machine.memory(), &self.template.master, table)? {
-                protect::write_tables(
-                    &mut self.machine,
-                    table + 8 * entries.start as u64,
-                    &entries_of(&self.template.master, table, entries)?,
-                )?;
-            }
+            let (is, shall) = (words(self.machine.memory(), table)?, words(&self.template.master, table)?);
+            write_differing(&mut self.machine, table, &is, &shall)?;
         }
         self.supervisor_changed = false;
         Ok(())
@@ -184,30 +194,31 @@ impl Hardware {
 
 const ENTRIES: usize = PAGE_BYTES as usize / 8;
 
-fn words(memory: &GuestMemory, table: u64) -> Result<[u64; ENTRIES], VolatileMemoryError> {
+type Words = [u64; ENTRIES];
+
+fn words(memory: &GuestMemory, table: u64) -> Result<Words, VolatileMemoryError> {
     let mut bytes = [0; PAGE_BYTES as usize];
     memory.supervisor().read_slice(&mut bytes, table as usize)?;
+    Ok(words_of(&bytes))
+}
+
+fn words_of(bytes: &[u8; PAGE_BYTES as usize]) -> Words {
     let mut words = [0; ENTRIES];
     for (word, bytes) in words.iter_mut().zip(bytes.as_chunks::<8>().0) {
         *word = u64::from_le_bytes(*bytes);
     }
-    Ok(words)
+    words
 }
 
-fn entries_of(memory: &GuestMemory, table: u64, entries: Range<usize>) -> Result<Vec<u64>, VolatileMemoryError> {
-    Ok(words(memory, table)?[entries].to_vec())
-}
-
-/// Where two page tables differ, from the first to the last entry of each stretch.
-fn differing(a: &GuestMemory, b: &GuestMemory, table: u64) -> Result<Vec<Range<usize>>, VolatileMemoryError> {
-    let (a, b) = (words(a, table)?, words(b, table)?);
+/// Makes a page table what it shall be, by runs of the stub over stretches of entries that differ.
+fn write_differing(machine: &mut VirtualMachine, table: u64, is: &Words, shall: &Words) -> Result<(), ProtectError> {
     let mut found: Vec<Range<usize>> = Vec::new();
-    for n in (0..ENTRIES).filter(|n| a[*n] != b[*n]) {
+    for n in (0..ENTRIES).filter(|n| is[*n] != shall[*n]) {
         match found.last_mut() {
-            // A stub run costs as much as copying a dozen entries.
+            // A run of the stub costs as much as copying a dozen entries.
             Some(last) if n - last.end < 12 => last.end = n + 1,
             _ => found.push(n..n + 1),
         }
     }
-    Ok(found)
+    found.into_iter().try_for_each(|run| protect::write_tables(machine, table + 8 * run.start as u64, &shall[run]))
 }

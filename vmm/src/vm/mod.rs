@@ -6,17 +6,19 @@ mod fault;
 mod hardware;
 mod protect;
 mod run;
+mod sleep;
 mod start;
 mod template;
 
 pub(crate) use hardware::{Hardware, HardwareError};
 pub(crate) use run::Stop;
+pub(crate) use sleep::{Asleep, WakeError};
 pub(crate) use start::{Assignment, Given, usual_rings_suffice};
 pub(crate) use template::Template;
 
 use crate::gateway::{Gateway, Progress, Verdict};
 use denali_protocol::{
-    job::{Exits, Limits, VmId},
+    job::{Exits, Limits, Usage, VmId},
     receipt::StartPath,
 };
 use protect::Protect;
@@ -25,10 +27,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A VM.
-pub(crate) struct Vm {
+/// A VM, with the hardware that it runs in; or, on disk, with something in its stead.
+pub(crate) struct Vm<H = Hardware> {
     id: VmId,
-    hardware: Hardware,
+    hardware: H,
     gateway: Gateway,
     /// The arguments, as long as the VM has not been given its job.
     withheld: Option<Vec<String>>,
@@ -66,10 +68,22 @@ enum Phase {
     Doomed(Verdict),
 }
 
-impl Vm {
+impl<H> Vm<H> {
     /// Its name.
     pub(crate) fn id(&self) -> VmId {
         self.id
+    }
+
+    /// What it used so far.
+    pub(crate) fn usage(&self) -> Usage {
+        let wall = self.entered.map_or(Duration::ZERO, |entered| entered.elapsed());
+        Usage {
+            cpu_us: self.cpu.as_micros() as u64,
+            wall_us: wall.as_micros() as u64,
+            start_us: self.start.as_micros() as u64,
+            memory_peak_kib: self.memory_peak_kib,
+            exits: self.exits,
+        }
     }
 
     /// How it was started.

@@ -106,7 +106,6 @@ impl Vm {
 
     /// Ends it: takes what the guest still had in its ring, and says what it used.
     pub(crate) fn finish(&mut self, host: &Host, outcome: Outcome, frame: &mut Vec<u8>) -> (Outcome, Usage) {
-        let wall = self.entered.map_or(Duration::ZERO, |entered| entered.elapsed());
         let mut bench = Bench { memory: self.hardware.machine.memory(), frame };
         // A guest that left a lie in its ring, or wrote too much, before it ended itself did not end well.
         let outcome = match (self.gateway.finish(&mut bench), outcome) {
@@ -114,14 +113,7 @@ impl Vm {
             (_, outcome) => outcome,
         };
         self.measure_memory(&host.pagemap);
-        let usage = Usage {
-            cpu_us: self.cpu.as_micros() as u64,
-            wall_us: wall.as_micros() as u64,
-            start_us: self.start.as_micros() as u64,
-            memory_peak_kib: self.memory_peak_kib,
-            exits: self.exits,
-        };
-        (outcome, usage)
+        (outcome, self.usage())
     }
 
     /// KiB of memory that are the VM's own at the moment.

@@ -1,48 +1,53 @@
-//! The keeper: one thread that makes virtual hardware before it is needed and destroys what is not needed any more, so that
-//! no job waits for either. Both take longer than a small job.
+//! The keeper: one thread that does what no job should wait for. It makes virtual hardware before it is needed, destroys what
+//! is not needed any more, both of which take longer than a small job; writes VMs to disk; and tells the node how things
+//! are.
 
-use super::{AbortOnPanic, shelf::Shelf};
+use super::{kernel::Kernel, message::STATUS_INTERVAL, shelf::Shelf};
 use crate::{
     kvm::Host,
     vm::{Hardware, HardwareError, Template},
 };
 use denali_abi::memory::PAGE_BYTES;
 use std::{
-    io,
     sync::{
         Arc,
-        mpsc::{Receiver, SyncSender, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
-    thread,
+    time::Instant,
 };
 
 /// Chores that may wait. Who has more waits himself: then VMs end faster than they can be destroyed.
 const CHORES: usize = 64;
 
-enum Chore {
+/// What there is to do.
+pub(super) enum Chore {
+    /// Destroy this.
     Destroy(Box<Hardware>),
+    /// See to it that a shelf has fresh hardware.
     Stock(Arc<Shelf>),
+    /// Memory is short.
+    Relieve,
+    /// Tell the node how things are, not too often.
+    Tell,
+    /// The worker ends.
+    Stop,
 }
 
 /// The keeper, as other threads see it.
 #[derive(Clone)]
 pub(super) struct Keeper(SyncSender<Chore>);
 
-impl Keeper {
-    /// Starts the thread. It ends when no one can give it chores any more.
-    pub(super) fn start(host: Arc<Host>) -> io::Result<Self> {
-        let (sender, chores) = sync_channel(CHORES);
-        thread::Builder::new().name("keeper".to_owned()).spawn(move || {
-            let _guard = AbortOnPanic;
-            keep(&host, &chores);
-        })?;
-        Ok(Self(sender))
-    }
+/// A keeper, and its chores for [`keep`].
+pub(super) fn open() -> (Keeper, Receiver<Chore>) {
+    let (sender, chores) = sync_channel(CHORES);
+    (Keeper(sender), chores)
+}
 
-    /// Destroys hardware, some time.
-    pub(super) fn destroy(&self, hardware: Hardware) {
-        // The thread ends only after all senders.
-        let _ = self.0.send(Chore::Destroy(Box::new(hardware)));
+impl Keeper {
+    /// Gives it a chore. Never call it with a lock held that the keeper takes.
+    pub(super) fn give(&self, chore: Chore) {
+        // The thread ends last of all.
+        let _ = self.0.send(chore);
     }
 
     /// Sees to it that a shelf has fresh hardware, if there is time.
@@ -51,15 +56,29 @@ impl Keeper {
     }
 }
 
-fn keep(host: &Host, chores: &Receiver<Chore>) {
-    while let Ok(chore) = chores.recv() {
+/// Does chores until it is told to stop.
+pub(super) fn keep(kernel: &Kernel, chores: &Receiver<Chore>) {
+    let mut tell_at: Option<Instant> = None;
+    loop {
+        let wait = tell_at.map(|at| at.saturating_duration_since(Instant::now()));
+        let chore = match wait {
+            Some(wait) => chores.recv_timeout(wait),
+            None => chores.recv().map_err(RecvTimeoutError::from),
+        };
         match chore {
-            Chore::Destroy(hardware) => drop(hardware),
-            Chore::Stock(shelf) => {
+            Ok(Chore::Destroy(hardware)) => drop(hardware),
+            Ok(Chore::Stock(shelf)) => {
                 if let Some((template, pages)) = shelf.wants_fresh() {
                     // Where the host has no room for it, the next job finds out.
-                    drop(shelf.restock(make(host, &template, &pages).ok()));
+                    drop(shelf.restock(make(&kernel.host, &template, &pages).ok()));
                 }
+            }
+            Ok(Chore::Relieve) => kernel.make_room(),
+            Ok(Chore::Tell) => tell_at = Some(Instant::now() + STATUS_INTERVAL),
+            Ok(Chore::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {
+                tell_at = None;
+                kernel.tell_status();
             }
         }
     }

@@ -11,6 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Hardware kept of VMs that have ended.
 const USED: usize = 64;
 
+/// The same where memory is short: for those that come back from disk.
+const USED_WHEN_SHORT: usize = 2;
+
 /// Hardware kept in which no job ran.
 const FRESH: usize = 2;
 
@@ -53,6 +56,8 @@ pub(super) struct Ready {
     pub(super) hardware: Hardware,
     pub(super) path: StartPath,
     pub(super) given: Given,
+    /// Whether the job found it made.
+    pub(super) made_before: bool,
 }
 
 impl Shelf {
@@ -97,11 +102,27 @@ impl Shelf {
             };
             (template, found, given)
         };
+        let made_before = found.is_some();
         let (hardware, path) = match found {
             Some(found) => found,
             None => (Hardware::new(host, &template)?, StartPath::New),
         };
-        Ok(Ready { hardware, path, given })
+        Ok(Ready { hardware, path, given, made_before })
+    }
+
+    /// Hardware made from this template, for a VM that comes back from disk.
+    pub(super) fn take_for(
+        &self,
+        host: &Host,
+        template: &Arc<Template>,
+        reimage: bool,
+    ) -> Result<Hardware, HardwareError> {
+        let found = {
+            let mut state = self.state();
+            let used = if reimage { pop(&mut state.used, template) } else { None };
+            used.or_else(|| pop(&mut state.fresh, template))
+        };
+        found.map_or_else(|| Hardware::new(host, template), Ok)
     }
 
     /// VMs start from this copy from now on. Gives what is of no more use.
@@ -122,10 +143,11 @@ impl Shelf {
         Hardware::new(host, &self.cold)
     }
 
-    /// Keeps hardware that was put back, or gives it back where there is enough.
-    pub(super) fn keep(&self, hardware: Hardware) -> Option<Hardware> {
+    /// Keeps hardware that was put back, or gives it back where there is enough; `short` says that memory is.
+    pub(super) fn keep(&self, hardware: Hardware, short: bool) -> Option<Hardware> {
+        let most = if short { USED_WHEN_SHORT } else { USED };
         let mut state = self.state();
-        if state.used.len() >= USED || !Arc::ptr_eq(hardware.template(), &self.current(&state)) {
+        if state.used.len() >= most || !Arc::ptr_eq(hardware.template(), &self.current(&state)) {
             return Some(hardware);
         }
         state.used.push(hardware);

@@ -79,7 +79,7 @@ impl Tally {
             return;
         }
         self.looked = Some(now);
-        let time = worker.process().and_then(process_cpu_us);
+        let time = worker.pid().and_then(process_cpu_us);
         self.process_cpu_us = self.process_cpu_us.max(time.unwrap_or(0));
     }
 

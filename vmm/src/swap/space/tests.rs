@@ -1,5 +1,6 @@
+use super::Counts;
 use super::offset;
-use crate::swap::{Counts, Page, Place, STATE_BYTES_MAX, SwapError, SwapSpace, block::UNIT, create};
+use crate::swap::{Page, Place, STATE_BYTES_MAX, SwapError, SwapSpace, block::UNIT, create};
 use proptest::{prelude::*, sample::Index};
 use rustix::{
     fs::{MemfdFlags, OFlags, fcntl_getfl, memfd_create},
