@@ -49,7 +49,7 @@ impl Screen {
             tcsetattr(&stdin, OptionalActions::Now, &modes)?;
             // Ends with the process: nothing else wakes who reads a terminal.
             std::thread::spawn(move || {
-                for key in io::stdin().bytes().map_while(Result::ok) {
+                for key in io::stdin().lock().bytes().map_while(Result::ok) {
                     if send.send(key).is_err() {
                         break;
                     }

@@ -37,9 +37,8 @@ fn named(name: &str) -> Line {
 
 fn head(title: &str, top: &Top, mean: bool, width: usize) -> Line {
     let left = Line::new().with(Tone::Bold, " denali top").with(Tone::Plain, format!("  {title}"));
-    let rates = if mean { "means since its start" } else { "now" };
     let up = units::show_micros(top.uptime_us - top.uptime_us % 1_000_000);
-    let right = format!("up {up} · {rates}");
+    let right = format!("{}up {up}", if mean { "means since its start · " } else { "" });
     let column = width.saturating_sub(right.chars().count() + 1).max(left.width() + 2);
     left.to(column).with(Tone::Dim, right)
 }
@@ -65,36 +64,32 @@ fn vms(top: &Top, width: usize) -> [Line; 2] {
     [line, bar(Line::new().to(VALUES), width.saturating_sub(VALUES + 1), whole, &parts)]
 }
 
-/// A value against what there is.
-fn gauge(name: &str, value: String, of: String, share: (f64, f64), width: usize) -> Line {
-    let line = named(name).with(Tone::Plain, value).with(Tone::Dim, format!(" of {of} "));
-    let full = share.0 > share.1 * 0.95;
-    let tone = if full { Tone::Yellow } else { Tone::Green };
-    let line = line.to(BARS);
+/// What is used of what there is. Where nearly all of it is, it stands out, unless that is well.
+fn gauge(name: &str, texts: [String; 2], used: f64, all: f64, full: Tone, width: usize) -> Line {
+    let [value, of] = texts;
+    let line = named(name).with(Tone::Plain, value).with(Tone::Dim, format!(" of {of} ")).to(BARS);
     let columns = width.saturating_sub(line.width() + 1);
-    bar(line, columns, share.1, &[(tone, share.0)])
+    bar(line, columns, all, &[(if used > all * 0.95 { full } else { Tone::Green }, used)])
 }
 
 fn cpu(history: &History, top: &Top, width: usize) -> Line {
-    let (cpus, all) = (history.cpus(), f64::from(top.cpus));
-    // A machine that computes is no cause for concern.
-    let line =
-        named("CPU").with(Tone::Plain, format!("{cpus:.2}")).with(Tone::Dim, format!(" of {} ", top.cpus)).to(BARS);
-    let columns = width.saturating_sub(line.width() + 1);
-    bar(line, columns, all, &[(Tone::Green, cpus)])
+    let texts = [format!("{:.2}", history.cpus()), top.cpus.to_string()];
+    gauge("CPU", texts, history.cpus(), top.cpus.into(), Tone::Green, width)
+}
+
+fn bytes(name: &str, used: u64, all: u64, width: usize) -> Line {
+    gauge(name, [used, all].map(units::show_bytes), used as f64, all as f64, Tone::Yellow, width)
 }
 
 fn memory(top: &Top, width: usize) -> Line {
-    let (used, all) = (top.all.memory_bytes, top.memory_bytes);
-    gauge("Memory", units::show_bytes(used), units::show_bytes(all), (used as f64, all as f64), width)
+    bytes("Memory", top.all.memory_bytes, top.memory_bytes, width)
 }
 
 fn swap(top: &Top, width: usize) -> Line {
-    let (used, all) = (top.all.swap_bytes, top.swap_bytes);
-    if all == 0 {
-        return named("Swap").with(Tone::Dim, "none");
+    match top.swap_bytes {
+        0 => named("Swap").with(Tone::Dim, "none"),
+        all => bytes("Swap", top.all.swap_bytes, all, width),
     }
-    gauge("Swap", units::show_bytes(used), units::show_bytes(all), (used as f64, all as f64), width)
 }
 
 /// Numbers with their names; those that are nothing are less to be seen.
@@ -261,7 +256,7 @@ mod tests {
         history.push(Top { by_client: None, uptime_us: 11_000_000, ..busy() });
         let all = text(&history, 100, 50).join("\n");
         assert!(all.contains("01010101 (you)") && !all.contains("02020202") && all.contains("operators"), "{all}");
-        assert!(all.contains("· now"));
+        assert!(!all.contains("means"));
     }
 
     #[test]

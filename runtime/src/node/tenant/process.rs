@@ -140,7 +140,7 @@ impl Process {
     }
 
     /// The worker says how its VMs are.
-    pub(super) fn learn(&self, status: Status, bounds: Bounds) {
+    pub(super) fn learn(&self, status: &Status, bounds: Bounds) {
         let mut state = self.state();
         state.tally.learn(status, bounds, Instant::now());
         if state.closed {

@@ -103,7 +103,7 @@ pub(super) async fn read(engine: &Weak<Engine>, process: &Process, mut reports: 
 fn heed(engine: &Arc<Engine>, process: &Process, report: Report) {
     match report {
         Report::Ready(_) => {}
-        Report::Status(status) => process.learn(*status, engine.tenants.bounds),
+        Report::Status(status) => process.learn(&status, engine.tenants.bounds),
         Report::Started { run: id, vm, path } => {
             if let Some(run) = process.run(id) {
                 let _ = run.vm.set((vm, path));

@@ -51,7 +51,7 @@ impl Tally {
     }
 
     /// It says how its VMs are.
-    pub(crate) fn learn(&mut self, said: Status, bounds: Bounds, now: Instant) {
+    pub(crate) fn learn(&mut self, said: &Status, bounds: Bounds, now: Instant) {
         // At most one event a microsecond on each CPU.
         let passed = u64::try_from(now.saturating_duration_since(self.since).as_micros()).unwrap_or(u64::MAX);
         let most = passed.saturating_mul(u64::from(host_cpus()));
@@ -177,14 +177,14 @@ mod tests {
             swap_bytes: most,
             counts,
         };
-        tally.learn(said, BOUNDS, since + Duration::from_millis(5));
+        tally.learn(&said, BOUNDS, since + Duration::from_millis(5));
         let believed = tally.status().clone();
         assert_eq!((believed.runnable, believed.running, believed.idle, believed.swapped), (200, 200, 200, 200));
         assert_eq!((believed.memory_kib, believed.swap_bytes), (1 << 20, 1 << 30));
         let possible = 5000 * u64::from(host_cpus());
         assert_eq!((believed.counts.new, believed.counts.start.0), (possible, [possible; 32]));
         // It does not take back what it said.
-        tally.learn(Status::default(), BOUNDS, since + Duration::from_secs(1));
+        tally.learn(&Status::default(), BOUNDS, since + Duration::from_secs(1));
         assert_eq!(tally.status().counts, believed.counts);
         assert_eq!(tally.at_rest(), 0);
         let mut total = Counts { new: most - 1, ..Counts::default() };

@@ -31,11 +31,11 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(node: NodeShare) -> Self {
+    fn new(node: &NodeShare) -> Self {
         let data = tempfile::tempdir().unwrap();
         let store = Store::open(data.path()).unwrap();
         let swap_directory = Some(data.path().to_owned());
-        let policy = Policy { node: NodeShare { swap_directory, ..node }, ..Policy::default() };
+        let policy = Policy { node: NodeShare { swap_directory, ..node.clone() }, ..Policy::default() };
         let engine = Engine::new(KeyPair::from_seed(&[2; 32]), policy, store, Launcher(fake::launch));
         Self { _data: data, engine, next: AtomicU64::new(1) }
     }
@@ -128,7 +128,7 @@ async fn until(what: impl Fn() -> bool) {
 
 #[tokio::test]
 async fn a_worker_that_never_stops_talking_does_not_outlast_a_run_s_deadline() {
-    let bench = Bench::new(NodeShare::default());
+    let bench = Bench::new(&NodeShare::default());
     let (worker, reports) = fake::launch().await.unwrap();
     let process = Process::new(WorkerId(1), client(1), Arc::clone(&bench.engine.tenants.shares));
     process.adopt(worker.clone());
@@ -147,7 +147,7 @@ async fn a_worker_that_never_stops_talking_does_not_outlast_a_run_s_deadline() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_gets_another_worker_where_all_of_its_are_full() {
-    let bench = Bench::new(node(20, 3));
+    let bench = Bench::new(&node(20, 3));
     let runs: Vec<_> = (0..7).map(|_| bench.start(client(1), "hang")).collect();
     let other = bench.start(client(2), "hang");
     assert_eq!((bench.runs(client(1)), bench.runs(client(2))), (vec![3, 3, 1], vec![1]));
@@ -176,7 +176,7 @@ async fn a_client_gets_another_worker_where_all_of_its_are_full() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_dies_takes_its_own_runs_along() {
-    let bench = Bench::new(node(20, 2));
+    let bench = Bench::new(&node(20, 2));
     let kept = [bench.start(client(1), "hang"), bench.start(client(1), "rest")];
     let lost = bench.start(client(1), "rest");
     until(|| bench.engine.tenants.census().counts.new >= 2).await;
@@ -192,7 +192,7 @@ async fn a_worker_that_dies_takes_its_own_runs_along() {
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_are_told_what_they_may_use() {
     let two = NodeShare { cpus: 2, memory: 1 << 30, swap: 1 << 20, ..node(20, 3) };
-    let bench = Bench::new(two);
+    let bench = Bench::new(&two);
     let shares = Arc::clone(&bench.engine.tenants.shares);
     let rounds = tokio::spawn(async move { shares.pass_on().await });
     // Alone it has all; of CPUs it is told only where that is not all of the host's.
@@ -221,7 +221,7 @@ fn two_to_the(n: u32) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_boasts_harms_nobody() {
-    let bench = Bench::new(NodeShare { swap: 1 << 30, ..node(20, 3) });
+    let bench = Bench::new(&NodeShare { swap: 1 << 30, ..node(20, 3) });
     bench.start(client(1), "boast");
     until(|| bench.engine.tenants.census().all.idle > 0).await;
     let census = bench.engine.tenants.census();
