@@ -44,7 +44,20 @@ pub(crate) enum PolicyError {
         /// The signer.
         key: PublicKey,
     },
+    /// Too little disk for VMs that idle.
+    #[error("policy file {}: a `swap` of {bytes} bytes is too little to be divided; give 0, or {least} or more", path.display())]
+    Swap {
+        /// The file.
+        path: PathBuf,
+        /// The bytes that it gives.
+        bytes: u64,
+        /// What would do.
+        least: u64,
+    },
 }
+
+/// The least disk for idle VMs that is of use to a worker, in bytes.
+const SWAP_PART_BYTES: u64 = 1 << 20;
 
 /// The whole policy.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -266,6 +279,10 @@ impl Policy {
     fn parse(text: &str, path: &Path) -> Result<Self, PolicyError> {
         let policy: Self = toml::from_str(text)
             .map_err(|source| PolicyError::Parse { path: path.to_owned(), source: source.into() })?;
+        let (bytes, least) = (policy.node.swap, u64::from(policy.node.swap_workers()) * SWAP_PART_BYTES);
+        if (1..least).contains(&bytes) {
+            return Err(PolicyError::Swap { path: path.to_owned(), bytes, least });
+        }
         let mut keys: Vec<PublicKey> = policy.signer.iter().map(|signer| signer.key.0).collect();
         keys.sort_unstable();
         match keys.windows(2).find(|pair| pair[0] == pair[1]) {

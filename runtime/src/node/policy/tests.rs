@@ -82,6 +82,8 @@ fn errors_name_file_line_and_what_is_allowed() {
         let error = parse(text).unwrap_err().to_string();
         assert!(error.contains("policy.toml") && error.contains(line) && error.contains(allowed), "{text}: {error}");
     }
+    let little = parse("[node]\nslots = 2\nswap = \"1MiB\"").unwrap_err().to_string();
+    assert!(little.contains("policy.toml") && little.contains("5242880 or more"), "{little}");
     let twice = format!("[[signer]]\nkey = \"{KEY}\"\n[[signer]]\nkey = \"{KEY}\"");
     assert!(matches!(parse(&twice), Err(PolicyError::SignerTwice { .. })));
 }
