@@ -1,11 +1,18 @@
 //! From the VM's first instruction to the program's `main`, and from its end to TERMINATE.
 
 use crate::{heap::Heap, instruction, job::Job, stream, vreg};
-use core::{fmt, panic::PanicInfo};
+use core::{
+    fmt,
+    panic::PanicInfo,
+    sync::atomic::{AtomicBool, Ordering},
+};
 use denali_abi::instruction::STATUS_OUT_OF_MEMORY;
 
 /// The status of a program that panicked, as of Rust programs everywhere.
 pub(crate) const STATUS_PANIC: u64 = 101;
+
+/// Whether the program's panic is being reported.
+static PANICKING: AtomicBool = AtomicBool::new(false);
 
 /// The status of a library OS that does not know the VMM's version of the contract.
 const STATUS_INCOMPATIBLE: u64 = 125;
@@ -67,6 +74,10 @@ pub fn exit(status: u8) -> ! {
 /// Ends the job with the panic's message. Called by [`crate::main!`] alone.
 #[doc(hidden)]
 pub fn panicked(info: &PanicInfo<'_>) -> ! {
+    // A handler's panic finds in use what the code that it interrupted uses: its message is lost then.
+    if PANICKING.swap(true, Ordering::Relaxed) {
+        instruction::terminate(STATUS_PANIC);
+    }
     let exhausted = crate::heap::exhausted();
     crate::eprintln!("{info}");
     stream::flush();

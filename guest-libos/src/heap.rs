@@ -1,5 +1,6 @@
 //! The heap: all memory from the end of the rings to the end of the VM, by the allocator talc.
 
+use crate::interrupt;
 use core::{
     alloc::{GlobalAlloc, Layout},
     sync::atomic::{AtomicBool, Ordering},
@@ -18,7 +19,7 @@ impl Heap {
     #[expect(clippy::new_without_default, reason = "a static is made of it, which Default can't")]
     pub const fn new() -> Self {
         // SAFETY: `AssumeUnlockable` asks that no two calls overlap in time: a VM has one virtual CPU and no threads,
-        // and the allocator never calls back.
+        // the allocator never calls back, and it is called with interrupts disabled.
         Self(Talc::new(ErrOnOom).lock())
     }
 
@@ -46,20 +47,21 @@ fn noted(pointer: *mut u8) -> *mut u8 {
     pointer
 }
 
-// SAFETY: every method forwards to talc's allocator, which is one.
+// SAFETY: every method forwards to talc's allocator, which is one. Interrupts are disabled meanwhile, so that their handlers
+// may allocate.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: by the caller's promises, which are the same.
-        noted(unsafe { self.0.alloc(layout) })
+        noted(interrupt::without(|| unsafe { self.0.alloc(layout) }))
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         // SAFETY: as above.
-        unsafe { self.0.dealloc(pointer, layout) }
+        interrupt::without(|| unsafe { self.0.dealloc(pointer, layout) });
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: as above.
-        noted(unsafe { self.0.realloc(pointer, layout, size) })
+        noted(interrupt::without(|| unsafe { self.0.realloc(pointer, layout, size) }))
     }
 }

@@ -10,6 +10,8 @@
 //! | [`job`] | arguments, input, outputs, files, progress |
 //! | [`stream`] | reader and writers (`embedded-io`), `println!` |
 //! | [`clock`] | time without an exit |
+//! | [`interrupt`] | a handler for interrupts, and a timer |
+//! | [`fault`] | a raw hook for the CPU's faults |
 //! | [`random`] | ChaCha20, seeded for this VM |
 //! | [`heap`] | the allocator |
 //! | [`nic`] | the driver of the two rings |
@@ -24,8 +26,10 @@ mod cell;
 mod channel;
 pub mod clock;
 pub mod entry;
+pub mod fault;
 pub mod heap;
 pub mod instruction;
+pub mod interrupt;
 pub mod job;
 #[cfg(not(test))]
 pub mod memory;
@@ -35,6 +39,7 @@ pub mod stream;
 mod udp;
 #[cfg(not(test))]
 mod unwind;
+mod upcall;
 pub mod vreg;
 
 pub use embedded_io;

@@ -38,3 +38,9 @@ word!(receive_head, AtomicU64, REGISTERS, VirtualRegisters, receive_head, "Produ
 word!(kick_wanted, AtomicU32, REGISTERS, VirtualRegisters, kick_wanted, "Whether the VMM wants a KICK.");
 word!(transmit_head, AtomicU64, CONTROL, Control, transmit_head, "Produced by this guest.");
 word!(receive_tail, AtomicU64, CONTROL, Control, receive_tail, "Consumed by this guest.");
+word!(interrupts_enabled, AtomicU64, CONTROL, Control, interrupts_enabled, "Whether interrupts are welcome.");
+word!(upcall_entry, AtomicU64, CONTROL, Control, upcall_entry, "Where interrupts continue.");
+word!(fault_entry, AtomicU64, CONTROL, Control, fault_entry, "Where faults continue.");
+word!(timer_ns, AtomicU64, CONTROL, Control, timer_ns, "When the timer is due.");
+word!(timer_period_ns, AtomicU64, CONTROL, Control, timer_period_ns, "The period of the timer.");
+word!(causes, AtomicU64, CONTROL, Control, causes, "What happened and was not handled.");

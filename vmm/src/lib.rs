@@ -7,11 +7,14 @@
 //! | [`kvm`] | everything that knows KVM, and nearly all `unsafe` |
 //! | [`nic`] | the VMM's end of the NIC rings |
 //! | [`gateway`] | the one thing a VM can reach: the job channel |
+//! | `sabotage` | what tests leave out to show that others notice |
 //! | `schedule` | which VM of a worker runs next; pure |
 //! | [`swap`] | where whole idle VMs wait on disk |
 //! | `vm` | one VM from its first instruction to its end |
 //! | [`measure`] | VMs in the calling process, for benches |
 //! | [`worker`] | the process that holds the VMs of one tenant |
+
+mod sabotage;
 
 pub mod gateway;
 pub mod kvm;

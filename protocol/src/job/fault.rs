@@ -81,6 +81,11 @@ pub enum FaultCause {
     },
     /// The virtual CPU can't go on (a triple fault, or an internal error of the hypervisor).
     Shutdown,
+    /// The guest wants interrupts or faults where nothing can run.
+    Upcall {
+        /// What is wrong.
+        detail: String,
+    },
 }
 
 impl fmt::Display for FaultCause {
@@ -105,6 +110,7 @@ impl fmt::Display for FaultCause {
             Self::Nic { detail } => write!(f, "bad NIC ring: {detail}"),
             Self::JobChannel { detail } => write!(f, "bad job channel message: {detail}"),
             Self::Shutdown => f.write_str("the virtual CPU shut down"),
+            Self::Upcall { detail } => write!(f, "bad control page: {detail}"),
         }
     }
 }

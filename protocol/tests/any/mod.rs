@@ -87,6 +87,7 @@ fn fault_cause() -> impl Strategy<Value = FaultCause> {
         any::<u8>().prop_map(|vector| FaultCause::Exception { vector }),
         any::<u16>().prop_map(|port| FaultCause::UnknownPort { port }),
         (".{0,9}", ".{0,9}").prop_map(|(name, detail)| FaultCause::VirtualInstruction { name, detail }),
+        ".{0,9}".prop_map(|detail| FaultCause::Upcall { detail }),
     ]
 }
 

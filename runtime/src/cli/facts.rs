@@ -93,6 +93,7 @@ fn cause_word(cause: &FaultCause) -> &'static str {
         FaultCause::Nic { .. } => "nic",
         FaultCause::JobChannel { .. } => "job-channel",
         FaultCause::Shutdown => "shutdown",
+        FaultCause::Upcall { .. } => "upcall",
     }
 }
 

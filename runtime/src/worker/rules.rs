@@ -250,6 +250,7 @@ fn clipped(outcome: Outcome) -> Outcome {
                 }
                 FaultCause::Nic { detail } => FaultCause::Nic { detail: clip(&detail) },
                 FaultCause::JobChannel { detail } => FaultCause::JobChannel { detail: clip(&detail) },
+                FaultCause::Upcall { detail } => FaultCause::Upcall { detail: clip(&detail) },
                 other => other,
             };
             Outcome::Fault(fault)

@@ -13,7 +13,8 @@
 
 /// IDLE-with-timeout: continue when something happened (see [`crate::registers::pending`]) since an IDLE last returned, or
 /// when the VM's clock reaches `rdi`, whichever is first. So a guest that looks at its rings, finds nothing to do, and
-/// idles misses nothing that happened in between. [`IDLE_FOREVER`] sets no time.
+/// idles misses nothing that happened in between. [`IDLE_FOREVER`] sets no time. With an upcall entry it also ends as soon
+/// as there is a cause of an upcall.
 pub const IDLE: u16 = 0xd0;
 
 /// TERMINATE: end the VM with the status in `rdi`: 0 to 255, or [`STATUS_OUT_OF_MEMORY`].

@@ -78,18 +78,33 @@ pub struct VirtualRegisters {
     pub reserved: u32,
 }
 
-/// Bits of [`VirtualRegisters::pending`]. Events are batched and late: a bit says that something happened, not when nor
-/// how often.
+/// Bits of [`VirtualRegisters::pending`] and of [`Control::causes`]. Events are batched and late: a bit says that something
+/// happened, not when nor how often.
 pub mod pending {
     /// Frames are in the receive ring.
     pub const RECEIVE: u64 = 1 << 0;
     /// The VMM took frames from the transmit ring.
     pub const TRANSMIT: u64 = 1 << 1;
-    /// The time given to IDLE has come.
+    /// The time given to IDLE, or [`super::Control::timer_ns`], has come.
     pub const TIMER: u64 = 1 << 2;
+    /// The VM is about to be stopped: no more than [`super::STOPPING_NOTICE_MS`] are left of its CPU or wall time.
+    pub const STOPPING: u64 = 1 << 3;
+    /// All of them.
+    pub const ALL: u64 = RECEIVE | TRANSMIT | TIMER | STOPPING;
 }
 
-/// What the guest tells the VMM, at [`crate::memory::CONTROL`]. All zero at the start. Hostile input.
+/// How long before a limit of time [`pending::STOPPING`] says so, in milliseconds.
+pub const STOPPING_NOTICE_MS: u64 = 50;
+
+/// The timer interrupts a VM that runs no more often than this, in microseconds.
+pub const TICK_US_MIN: u64 = 500;
+
+/// The bit of RFLAGS (ID) that the VMM sets when it makes a VM continue at an upcall: while it is set, none is made. The
+/// instruction that restores the interrupted flags, instruction pointer and stack pointer, `iretq`, allows the next.
+pub const IN_UPCALL: u64 = 1 << 21;
+
+/// What the guest tells the VMM, at [`crate::memory::CONTROL`]. All zero at the start. Hostile input. The VMM changes it
+/// between an exit and an entry only: to the guest, which does not run then, each of its own instructions is atomic.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Control {
@@ -97,12 +112,61 @@ pub struct Control {
     pub transmit_head: u64,
     /// Consumer's position in the receive ring.
     pub receive_tail: u64,
+    /// Whether upcalls are welcome: any value but zero.
+    pub interrupts_enabled: u64,
+    /// Where upcalls continue; 0 for none.
+    pub upcall_entry: u64,
+    /// Where faults continue; 0 for nowhere: they end the VM.
+    pub fault_entry: u64,
+    /// Time of the VM's clock, in nanoseconds, when [`pending::TIMER`] is wanted; 0 and `u64::MAX` for never. When it has come
+    /// the VMM adds [`Control::timer_period_ns`] until it lies ahead again, or sets it to 0.
+    pub timer_ns: u64,
+    /// Nanoseconds between one TIMER and the next; 0 for one alone.
+    pub timer_period_ns: u64,
+    /// Bits of [`pending`]: what happened and no upcall has taken yet. The VMM sets bits, the guest takes them with `xchg`.
+    pub causes: u64,
+    /// Where the last upcall interrupted the program. Written by the VMM.
+    pub interrupted: Interrupted,
+    /// 1 from the VMM when a fault is delivered, 0 from the guest when it is done with it. A fault in between ends the VM.
+    pub in_fault: u64,
+    /// The last fault delivered. Written by the VMM.
+    pub fault: FaultRecord,
 }
+
+/// What a handler can't find in registers of the program that it interrupted; all others hold what they held.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interrupted {
+    /// Instruction pointer.
+    pub rip: u64,
+    /// Flags.
+    pub rflags: u64,
+    /// Stack pointer.
+    pub rsp: u64,
+}
+
+/// A fault, as the CPU describes it.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FaultRecord {
+    /// Where it happened: RIP is that of the instruction at fault (of the one after it, for a breakpoint).
+    pub at: Interrupted,
+    /// The exception's vector: one of [`DELIVERED_FAULTS`].
+    pub vector: u64,
+    /// The error code that the CPU gives with it, or 0.
+    pub error_code: u64,
+    /// The address touched, for a page fault (vector 14); otherwise 0.
+    pub address: u64,
+}
+
+/// A bit for each vector that is delivered to [`Control::fault_entry`]: #DE, #BP, #UD, #NP, #SS, #GP, #PF, #MF, #AC, #XM.
+pub const DELIVERED_FAULTS: u64 =
+    1 << 0 | 1 << 3 | 1 << 6 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 14 | 1 << 16 | 1 << 17 | 1 << 19;
 
 const _: () = {
     use core::mem::offset_of;
     assert!(size_of::<VirtualRegisters>() == 240 && size_of::<VirtualRegisters>() as u64 <= PAGE_BYTES);
-    assert!(size_of::<Control>() == 16);
+    assert!(size_of::<Control>() == 144 && size_of::<Control>() as u64 <= PAGE_BYTES);
     assert!(offset_of!(VirtualRegisters, vm_id) == 16);
     assert!(offset_of!(VirtualRegisters, heap_start) == 40);
     assert!(offset_of!(VirtualRegisters, tsc_hz) == 64);
@@ -118,4 +182,14 @@ const _: () = {
     assert!(offset_of!(VirtualRegisters, checkpoint_wanted) == 232);
     assert!(offset_of!(Control, transmit_head) == 0);
     assert!(offset_of!(Control, receive_tail) == 8);
+    assert!(offset_of!(Control, interrupts_enabled) == 16);
+    assert!(offset_of!(Control, upcall_entry) == 24);
+    assert!(offset_of!(Control, fault_entry) == 32);
+    assert!(offset_of!(Control, timer_ns) == 40);
+    assert!(offset_of!(Control, timer_period_ns) == 48);
+    assert!(offset_of!(Control, causes) == 56);
+    assert!(offset_of!(Control, interrupted) == 64);
+    assert!(offset_of!(Control, in_fault) == 88);
+    assert!(offset_of!(Control, fault) == 96);
+    assert!(size_of::<Interrupted>() == 24 && size_of::<FaultRecord>() == 48);
 };

@@ -6,8 +6,8 @@ use crate::machine::{
     layout::Tables,
 };
 use denali_abi::{
-    memory::{PAGE_BYTES, REGISTERS},
-    registers::VirtualRegisters,
+    memory::{CONTROL, PAGE_BYTES, REGISTERS},
+    registers::{Control, VirtualRegisters},
 };
 use std::{io, ops::Range};
 use vm_memory::{
@@ -59,6 +59,17 @@ impl GuestMemory {
     /// The virtual registers as they stand.
     pub(crate) fn registers(&self) -> Result<VirtualRegisters, volatile_memory::Error> {
         self.ram().read_obj::<RegisterPage>(REGISTERS as usize).map(|page| page.0)
+    }
+
+    /// The control page as it stands: hostile input.
+    pub(crate) fn control(&self) -> Control {
+        // A constant address inside of every guest's memory, here and below: the access can't fail.
+        self.ram().read_obj::<ControlPage>(CONTROL as usize).map_or(Control::default(), |page| page.0)
+    }
+
+    /// Writes the control page of a guest that does not run meanwhile.
+    pub(crate) fn set_control(&self, control: Control) {
+        let _ = self.ram().write_obj(ControlPage(control), CONTROL as usize);
     }
 
     /// Writes 64-bit words into the supervisor slot.
@@ -136,6 +147,14 @@ struct RegisterPage(VirtualRegisters);
 // SAFETY: `VirtualRegisters` is `repr(C)`, made of integers and arrays of them, without padding (its fields' sizes add up
 // to its size), so every byte pattern is a value and every value has all its bytes set.
 unsafe impl ByteValued for RegisterPage {}
+
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct ControlPage(Control);
+
+// SAFETY: `Control` is `repr(C)` and made of 64-bit integers alone, also in its structures, so every byte pattern is a value
+// and every value has all its bytes set.
+unsafe impl ByteValued for ControlPage {}
 
 fn map(bytes: u64) -> io::Result<MmapRegion> {
     MmapRegionBuilder::new(bytes as usize)

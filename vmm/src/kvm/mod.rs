@@ -6,6 +6,7 @@ mod cpuid;
 mod host;
 mod memory;
 mod pagemap;
+mod selectors;
 mod state;
 mod thread;
 mod vcpu;
@@ -15,6 +16,7 @@ pub(crate) use memory::{GuestMemory, copy_run};
 pub(crate) use pagemap::Pagemap;
 pub(crate) use state::CpuState;
 pub(crate) use thread::{
-    Alarm, Thread, cpu_time, forget_interruption, install_signal_handlers, time_stamp, was_interrupted,
+    Alarm, Thread, alarm_rang, cpu_time, forget_alarm, forget_interruption, install_signal_handlers, time_stamp,
+    was_kicked,
 };
 pub(crate) use vcpu::{Exit, MachineError, Registers, VirtualMachine};

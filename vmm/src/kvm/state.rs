@@ -29,11 +29,13 @@ impl CpuState {
     }
 }
 
+/// Place of MXCSR in the extended state.
+const MXCSR: usize = 24 / 4;
+
 /// x87 and SSE in their initial state, and nothing else in use (Intel SDM volume 1, chapter 13: the legacy region, then the
 /// header, whose first word names the components that follow; those that it leaves out are in their initial state).
 fn extended_at_entry() -> [u32; EXTENDED_WORDS] {
     const CONTROL_WORD: usize = 0;
-    const MXCSR: usize = 24 / 4;
     const COMPONENTS: usize = 512 / 4;
     let mut extended = [0; EXTENDED_WORDS];
     extended[CONTROL_WORD] = 0x037f;
@@ -110,3 +112,6 @@ fn system_registers(system: &mut kvm_sregs) {
     system.cr4 = PHYSICAL_ADDRESS_EXTENSION | GLOBAL_PAGES | FXSAVE | SIMD_EXCEPTIONS | FSGSBASE | XSAVE;
     system.efer = EFER_SYSCALL | EFER_LONG_MODE | EFER_NO_EXECUTE;
 }
+
+#[cfg(test)]
+mod sabotaged;

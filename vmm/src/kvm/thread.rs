@@ -11,15 +11,22 @@ use std::{
 const KICK_SIGNAL: libc::c_int = libc::SIGUSR1;
 
 thread_local! {
-    /// Whether this thread was interrupted since [`forget_interruption`].
+    /// Whether someone interrupted this thread since [`forget_interruption`].
     static INTERRUPTED: Cell<bool> = const { Cell::new(false) };
+    /// Whether an alarm of this thread rang since [`forget_interruption`] or [`forget_alarm`].
+    static RANG: Cell<bool> = const { Cell::new(false) };
     /// The `immediate_exit` of the virtual CPU that this thread runs, or is about to; null between two.
     static IMMEDIATE_EXIT: Cell<*mut u8> = const { Cell::new(ptr::null_mut()) };
 }
 
 /// A signal that comes just before KVM_RUN would be lost: it asks the virtual CPU to leave at once.
-extern "C" fn on_kick(_signal: libc::c_int) {
-    INTERRUPTED.set(true);
+extern "C" fn on_kick(_signal: libc::c_int, info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
+    // SAFETY: the handler is installed with SA_SIGINFO, so the kernel gives a whole `siginfo_t` that lives as long as this
+    // call.
+    match unsafe { (*info).si_code } {
+        libc::SI_TIMER => RANG.set(true),
+        _ => INTERRUPTED.set(true),
+    }
     let immediate_exit = IMMEDIATE_EXIT.get();
     if !immediate_exit.is_null() {
         // SAFETY: `uninterrupted` set the pointer on this very thread, and clears it before the page that it points into
@@ -34,20 +41,31 @@ pub(super) fn uninterrupted<T>(immediate_exit: *mut u8, run: impl FnOnce() -> T)
     IMMEDIATE_EXIT.set(immediate_exit);
     // The handler runs on this thread: only the compiler could reorder.
     compiler_fence(Ordering::SeqCst);
-    let result = if INTERRUPTED.get() { None } else { Some(run()) };
+    let result = if INTERRUPTED.get() || RANG.get() { None } else { Some(run()) };
     compiler_fence(Ordering::SeqCst);
     IMMEDIATE_EXIT.set(ptr::null_mut());
     result
 }
 
-/// Whether this thread has been interrupted since [`forget_interruption`].
-pub(crate) fn was_interrupted() -> bool {
+/// Whether someone has interrupted this thread since [`forget_interruption`].
+pub(crate) fn was_kicked() -> bool {
     INTERRUPTED.get()
 }
 
-/// Interruptions of this thread so far are of no account any more.
+/// Whether an alarm of this thread rang since it was forgotten.
+pub(crate) fn alarm_rang() -> bool {
+    RANG.get()
+}
+
+/// Interruptions of this thread so far, alarms among them, are of no account any more.
 pub(crate) fn forget_interruption() {
     INTERRUPTED.set(false);
+    RANG.set(false);
+}
+
+/// Alarms that rang are of no account any more.
+pub(crate) fn forget_alarm() {
+    RANG.set(false);
 }
 
 /// Signals that are for the node, and reach its workers too when they come from a terminal or a service manager. A worker
@@ -67,10 +85,10 @@ fn handle(signal: libc::c_int, handler: libc::sighandler_t) -> io::Result<()> {
         sa_sigaction: handler,
         // SAFETY: an all-zero `sigset_t` is a valid, empty set on Linux.
         sa_mask: unsafe { std::mem::zeroed() },
-        sa_flags: 0,
+        sa_flags: libc::SA_SIGINFO,
         sa_restorer: None,
     };
-    // SAFETY: `action` is fully initialised and outlives the call; the handler, if any, writes two cells of its
+    // SAFETY: `action` is fully initialised and outlives the call; the handler, if any, writes cells of its
     // own thread, that need no initialising, so it is safe to run at any point of any thread; the old action is not asked for.
     match unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) } {
         0 => Ok(()),

@@ -3,12 +3,16 @@
 use super::{
     Host, cpuid,
     memory::GuestMemory,
+    selectors,
     state::{self, CpuState},
     thread::{self, time_stamp},
 };
-use crate::machine::{
-    layout::{self, KERNEL_CODE, KERNEL_DATA, at},
-    stubs::SYSCALL_STUB,
+use crate::{
+    machine::{
+        layout::{self, KERNEL_CODE, KERNEL_DATA, at},
+        stubs::SYSCALL_STUB,
+    },
+    sabotage::left_out,
 };
 use denali_abi::memory::SUPERVISOR_BASE;
 use denali_protocol::bundle::CpuModel;
@@ -74,10 +78,15 @@ pub(crate) struct VirtualMachine {
     initial: kvm_sregs,
     /// The guest's, while a stub runs at CPL 0.
     system: kvm_sregs,
+    /// Whether the next entry has to complete the `out` of the last exit.
+    unfinished: bool,
     // Dropped after the virtual CPU; KVM uses the memory as long as either lives.
     _vm: VmFd,
     memory: GuestMemory,
 }
+
+/// RFLAGS: a debug exception follows each instruction.
+const TRAP_FLAG: u64 = 1 << 8;
 
 const MSR_TSC: u32 = 0x10;
 const MSR_STAR: u32 = 0xc000_0081;
@@ -105,7 +114,7 @@ impl VirtualMachine {
         for kind in [SyncReg::Register, SyncReg::SystemRegister, SyncReg::VcpuEvents] {
             vcpu.set_sync_valid_reg(kind);
         }
-        Ok(Self { vcpu, initial, system: initial, _vm: vm, memory })
+        Ok(Self { vcpu, initial, system: initial, unfinished: false, _vm: vm, memory })
     }
 
     /// The memory.
@@ -136,24 +145,32 @@ impl VirtualMachine {
         for (word, of_state) in extended.region.iter_mut().zip(&state.extended) {
             *word = *of_state;
         }
-        // SAFETY: the state is a whole `kvm_xsave`, and no component beyond its 4096 bytes is enabled for guests: those
-        // need ARCH_REQ_XCOMP_GUEST_PERM, which this program never asks for.
-        unsafe { self.vcpu.set_xsave(&extended) }.map_err(failed("set the extended state"))?;
+        if !left_out!(Extended) {
+            // SAFETY: the state is a whole `kvm_xsave`, and no component beyond its 4096 bytes is enabled for guests:
+            // those need ARCH_REQ_XCOMP_GUEST_PERM, which this program never asks for.
+            unsafe { self.vcpu.set_xsave(&extended) }.map_err(failed("set the extended state"))?;
+        }
         self.system = state.system;
         self.sync_system();
         self.set_registers(state.registers);
         Ok(())
     }
 
-    /// Whether nothing waits to be injected: no exception, interrupt or the like that the guest has not taken.
+    /// Whether nothing is under way that KVM keeps beside the state of [`VirtualMachine::set_state`]: no exception,
+    /// interrupt or the like that the guest has not taken, none that it is in the middle of, no single step, and no
+    /// instruction that holds such things up (a load of SS).
     pub(crate) fn is_quiet(&self) -> bool {
-        let events = self.vcpu.sync_regs().events;
+        let synced = self.vcpu.sync_regs();
+        let events = synced.events;
         events.exception.injected == 0
             && events.exception.pending == 0
             && events.interrupt.injected == 0
+            && events.interrupt.shadow == 0
             && events.nmi.injected == 0
             && events.nmi.pending == 0
             && events.smi.pending == 0
+            && synced.regs.rflags & TRAP_FLAG == 0
+            && synced.sregs.cs.selector & 3 == 3
     }
 
     /// Runs until the next exit, or until this thread is interrupted.
@@ -162,6 +179,9 @@ impl VirtualMachine {
         let exit = thread::uninterrupted(immediate_exit, || self.enter());
         // An interruption that came just after an exit is remembered by the thread.
         self.vcpu.set_kvm_immediate_exit(0);
+        if !left_out!(Selectors) {
+            selectors::clear();
+        }
         exit.unwrap_or(Exit::Interrupted)
     }
 
@@ -176,14 +196,23 @@ impl VirtualMachine {
     }
 
     fn enter(&mut self) -> Exit {
-        match self.vcpu.run() {
+        self.unfinished = false;
+        let exit = match self.vcpu.run() {
             Ok(VcpuExit::IoOut(port, data)) => Exit::Out { port, bytes: data.len() },
             Ok(VcpuExit::IoIn(port, _)) => Exit::In { port },
             Ok(VcpuExit::MmioRead(address, _) | VcpuExit::MmioWrite(address, _)) => Exit::Mmio { address },
             Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => Exit::Interrupted,
             Ok(_) => Exit::Shutdown,
             Err(error) => Exit::Host { errno: error.errno() },
-        }
+        };
+        self.unfinished = exit != Exit::Interrupted;
+        exit
+    }
+
+    /// Whether the next entry runs code at CPL 3, with nothing in between: not a stub, and no exception on its way to one.
+    pub(crate) fn is_in_program(&self) -> bool {
+        let system = self.vcpu.sync_regs().sregs;
+        system.cs.selector & 3 == 3 && system.ss.dpl == 3 && self.is_quiet()
     }
 
     /// The general registers at the last exit.
@@ -209,6 +238,12 @@ impl VirtualMachine {
         self.sync_system();
     }
 
+    /// As [`VirtualMachine::enter_user`], from a stub that an exception of the guest led to.
+    pub(crate) fn leave_stub(&mut self) {
+        self.system = self.vcpu.sync_regs().sregs;
+        self.enter_user();
+    }
+
     /// Makes the next entry run one of the stubs, at CPL 0. The guest's segments, which hold the bases of its FS and GS,
     /// are kept for [`VirtualMachine::enter_user`].
     pub(crate) fn enter_supervisor(&mut self) {
@@ -227,6 +262,9 @@ impl VirtualMachine {
     /// Completes a pending `out` without running on, so that the instruction pointer lies after it: hardware KVM
     /// advances it at the next entry only.
     pub(crate) fn complete_exit(&mut self) {
+        if !std::mem::take(&mut self.unfinished) {
+            return;
+        }
         self.vcpu.set_kvm_immediate_exit(1);
         // It returns at once with EINTR; a guest that can't go on shows at the next real entry.
         let _ = self.vcpu.run();

@@ -1,4 +1,4 @@
-//! From a CPU exception to a fault report.
+//! From a CPU exception to a fault, and its report.
 
 use crate::{
     kvm::{Registers, VirtualMachine},
@@ -7,7 +7,10 @@ use crate::{
         stubs::{SYSCALL_STUB, has_error_code},
     },
 };
-use denali_abi::memory::{CONTROL, PAGE_BYTES, STACK_BOTTOM};
+use denali_abi::{
+    memory::{CONTROL, PAGE_BYTES, STACK_BOTTOM},
+    registers::{FaultRecord, Interrupted},
+};
 use denali_protocol::job::{Access, Fault, FaultCause};
 
 const DIVIDE: u8 = 0;
@@ -23,8 +26,8 @@ const FETCH: u64 = 1 << 4;
 /// Bytes of `syscall`.
 const SYSCALL_BYTES: u64 = 2;
 
-/// Reads what the CPU pushed for exception `vector`, whose stub just reported.
-pub(super) fn exception(machine: &VirtualMachine, registers: &Registers, vector: u8) -> Fault {
+/// Reads what the CPU pushed for exception `vector` of the guest, whose stub just reported. An error is how the VM ends.
+pub(super) fn exception(machine: &VirtualMachine, registers: &Registers, vector: u8) -> Result<FaultRecord, Fault> {
     // RSP lies in the exception stack: the CPU switched to it, and the stub pushes nothing.
     let offset = registers.rsp.wrapping_sub(at(0));
     let words = if has_error_code(vector) { 6 } else { 5 };
@@ -32,22 +35,37 @@ pub(super) fn exception(machine: &VirtualMachine, registers: &Registers, vector:
         .contains(&offset)
         .then(|| machine.memory().read_supervisor::<5>(offset + 8 * (words - 5)).ok())
         .flatten();
-    let Some([rip, _cs, _flags, rsp, _ss]) = frame else {
-        return Fault { cause: FaultCause::Shutdown, instruction_pointer: registers.rip };
+    let Some([rip, cs, rflags, rsp, _ss]) = frame else {
+        return Err(Fault { cause: FaultCause::Shutdown, instruction_pointer: registers.rip });
     };
-    let cause = match vector {
+    if vector == PAGE_FAULT && rip == at(SYSCALL_STUB) {
+        return Err(system_call(registers));
+    }
+    let error_code = match words {
+        6 => machine.memory().read_supervisor::<1>(offset).map_or(0, |[code]| code),
+        _ => 0,
+    };
+    let address = if vector == PAGE_FAULT { machine.fault_address() } else { 0 };
+    let record = FaultRecord { at: Interrupted { rip, rflags, rsp }, vector: vector.into(), error_code, address };
+    // What goes wrong at CPL 0 is none of the guest's to handle.
+    if cs & 3 == 3 { Ok(record) } else { Err(report(&record)) }
+}
+
+/// The report of a fault that ends the VM.
+pub(super) fn report(record: &FaultRecord) -> Fault {
+    Fault { cause: cause(record), instruction_pointer: record.at.rip }
+}
+
+/// What a fault was.
+pub(super) fn cause(record: &FaultRecord) -> FaultCause {
+    match record.vector as u8 {
         DIVIDE => FaultCause::Divide,
         INVALID_OPCODE => FaultCause::InvalidInstruction,
         DOUBLE_FAULT => FaultCause::Shutdown,
         GENERAL_PROTECTION => FaultCause::Protection,
-        PAGE_FAULT if rip == at(SYSCALL_STUB) => return system_call(registers),
-        PAGE_FAULT => {
-            let code = machine.memory().read_supervisor::<1>(offset).map_or(0, |[code]| code);
-            page_fault(machine.fault_address(), code, rip, rsp)
-        }
+        PAGE_FAULT => page_fault(record.address, record.error_code, record.at.rip, record.at.rsp),
         vector => FaultCause::Exception { vector },
-    };
-    Fault { cause, instruction_pointer: rip }
+    }
 }
 
 /// A `syscall` instruction: RCX holds the address after it.

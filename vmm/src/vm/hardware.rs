@@ -11,6 +11,7 @@ use crate::{
         paging::{self, Rights},
         stubs::{TOUCH_STUB, TOUCHED},
     },
+    sabotage::left_out,
 };
 use denali_abi::{
     memory::{PAGE_BYTES, REGISTERS},
@@ -73,6 +74,8 @@ impl Hardware {
 
     /// KiB of memory that belong to this hardware alone.
     pub(super) fn private_kib(&mut self, pagemap: &Pagemap) -> io::Result<u64> {
+        // What an earlier call found may not be all any more, should this one fail.
+        self.private = None;
         let memory = self.machine.memory();
         let pages = memory.private_ram(pagemap)?;
         let supervisor = if self.supervisor_changed { memory.private_supervisor(pagemap)? } else { Vec::new() };
@@ -135,12 +138,16 @@ impl Hardware {
         if !self.machine.is_quiet() {
             return Err(HardwareError::Unquiet);
         }
+        #[cfg(test)]
+        super::leaks::remember(&self.machine);
         let pages = match self.private.take() {
             Some(pages) => pages,
             None => self.machine.memory().private_ram(pagemap)?,
         };
+        #[cfg(test)]
+        let pages = super::leaks::pages_without_left_out(pages, &self.template.image);
         self.machine.memory().restore(&pages, &self.template.master)?;
-        if self.supervisor_changed {
+        if self.supervisor_changed && !left_out!(PageRights) {
             self.reset_supervisor(pagemap)?;
         }
         self.reset_cpu()
@@ -162,30 +169,33 @@ impl Hardware {
     }
 
     fn reset_cpu(&mut self) -> Result<(), HardwareError> {
-        match &self.template.checkpoint {
-            Some(state) => self.machine.set_state(state)?,
+        let at_entry;
+        let state = match &self.template.checkpoint {
+            Some(state) => state,
             None => {
-                let state = self.machine.state_at_entry(self.template.image.entry);
-                self.machine.set_state(&state)?;
+                at_entry = self.machine.state_at_entry(self.template.image.entry);
+                &at_entry
             }
-        }
-        Ok(())
+        };
+        #[cfg(test)]
+        let state = &super::leaks::cpu_with_left_out(state);
+        Ok(self.machine.set_state(state)?)
     }
 
-    /// Page tables are put back by the stub: software KVM does not see what is written to them from outside.
+    /// Page tables are put back by the stub: software KVM does not see what is written to them from outside. The stub
+    /// leaves entries on the staging page, so the other pages come after them.
     fn reset_supervisor(&mut self, pagemap: &Pagemap) -> Result<(), HardwareError> {
         let runs = self.machine.memory().private_supervisor(pagemap)?;
-        let mut tables = Vec::new();
-        for run in runs {
+        let tables = runs.iter().flat_map(|run| (run.start.max(PML4)..run.end).step_by(PAGE_BYTES as usize));
+        for table in tables {
+            let (is, shall) = (words(self.machine.memory(), table)?, words(&self.template.master, table)?);
+            write_differing(&mut self.machine, table, &is, &shall)?;
+        }
+        for run in &runs {
             let plain = run.start..run.end.min(PML4);
             if !plain.is_empty() {
                 copy_run(&self.machine.memory().supervisor(), &self.template.master.supervisor(), &plain)?;
             }
-            tables.extend((run.start.max(PML4)..run.end).step_by(PAGE_BYTES as usize));
-        }
-        for table in tables {
-            let (is, shall) = (words(self.machine.memory(), table)?, words(&self.template.master, table)?);
-            write_differing(&mut self.machine, table, &is, &shall)?;
         }
         self.supervisor_changed = false;
         Ok(())

@@ -4,11 +4,16 @@
 
 mod fault;
 mod hardware;
+mod interrupt;
+#[cfg(test)]
+mod leaks;
 mod protect;
 mod run;
 mod sleep;
 mod start;
 mod template;
+mod turn;
+mod upcall;
 
 pub(crate) use hardware::{Hardware, HardwareError};
 pub(crate) use run::Stop;
@@ -21,6 +26,7 @@ use denali_protocol::{
     job::{Exits, Limits, Usage, VmId},
     receipt::StartPath,
 };
+use interrupt::Told;
 use protect::Protect;
 use std::{
     os::fd::BorrowedFd,
@@ -41,6 +47,7 @@ pub(crate) struct Vm<H = Hardware> {
     /// How far the rings were when the VM last woke. What moved since then ends an IDLE, even if it moved before the
     /// IDLE: the guest may have looked at its rings before that.
     seen: Progress,
+    told: Told,
     /// Zero of the VM's clock.
     clock_zero: Instant,
     path: StartPath,

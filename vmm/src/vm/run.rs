@@ -1,12 +1,13 @@
 //! Running a VM for a slice: the loop around KVM_RUN, and what each exit means.
 
 use super::{
-    Hardware, HardwareError, Phase, Template, Vm, fault,
+    Hardware, HardwareError, Phase, Template, Told, Vm, fault,
     protect::{Protect, ProtectError},
+    turn::Turn,
 };
 use crate::{
     gateway::{Bench, Verdict},
-    kvm::{Alarm, Exit, Host, Pagemap, Registers, cpu_time, was_interrupted},
+    kvm::{Alarm, Exit, Host, Pagemap, Registers, cpu_time},
     machine::stubs::{Stub, stub_at},
     nic::cable::is_untouched,
 };
@@ -61,15 +62,14 @@ impl Vm {
         });
         let limit = |us: u64, used: Duration| Duration::from_micros(us).saturating_sub(used);
         let left = limit(self.limits.cpu_time_us, used).min(limit(self.limits.wall_time_us, entered.elapsed()));
-        alarm.set(slice.min(left));
-        let stop = self.go_on(frame, |vm| {
+        let stop = self.go_on(&mut Turn::new(alarm, slice.min(left)), frame, |vm| {
             vm.cpu = used + cpu_time().saturating_sub(begun);
         });
         self.cpu = used + cpu_time().saturating_sub(begun);
         stop
     }
 
-    fn go_on(&mut self, frame: &mut Vec<u8>, meter: impl Fn(&mut Self)) -> Stop {
+    fn go_on(&mut self, turn: &mut Turn<'_>, frame: &mut Vec<u8>, meter: impl Fn(&mut Self)) -> Stop {
         if let Some(outcome) = self.limit_reached() {
             return Stop::Ended(outcome);
         }
@@ -88,16 +88,19 @@ impl Vm {
                 return Stop::Ended(outcome);
             }
             if self.protecting.is_some() {
-                match self.go_on_protecting() {
+                match self.go_on_protecting(turn) {
                     Next::Enter(bits) => happened = bits,
                     Next::Stop(stop) => return stop,
                 }
                 continue;
             }
             self.write_entry_registers(happened);
+            if let Err(outcome) = self.interrupt(turn) {
+                return Stop::Ended(outcome);
+            }
             self.hardware.forget_private();
             let exit = self.hardware.machine.run();
-            match self.handle(exit, happened, frame) {
+            match self.handle(exit, happened, turn, frame) {
                 Next::Enter(bits) => happened = bits,
                 Next::Stop(stop) => return stop,
             }
@@ -146,6 +149,7 @@ impl Vm {
         let used = std::mem::replace(&mut self.hardware, hardware);
         self.exits = Exits::default();
         self.protecting = None;
+        self.told = Told::default();
         self.phase = Phase::Built;
         used
     }
@@ -175,6 +179,7 @@ impl Vm {
         let place = |offset| (REGISTERS as usize) + offset;
         // Constant addresses inside of every guest's memory: these can't fail.
         let _ = ram.write_obj(self.cpu.as_micros() as u64, place(offset_of!(VirtualRegisters, cpu_used_us)));
+        let happened = happened | if self.is_stopping() { pending::STOPPING } else { 0 };
         let _ = ram.write_obj(happened, place(offset_of!(VirtualRegisters, pending)));
     }
 
@@ -201,19 +206,21 @@ impl Vm {
         if until.is_some_and(|until| until <= Instant::now()) {
             happened |= pending::TIMER;
         }
-        if happened == 0 {
+        if happened == 0
+            && let Err(upcall) = self.has_cause()
+        {
             self.phase = Phase::Idle(until);
             let held = self.gateway.held().then(|| Instant::now() + HELD_INTERVAL);
-            return Err(Stop::Idle([until, held, self.deadline()].into_iter().flatten().min()));
+            return Err(Stop::Idle([until, held, upcall, self.deadline()].into_iter().flatten().min()));
         }
         self.seen = self.gateway.progress();
         Ok(happened)
     }
 
-    fn handle(&mut self, exit: Exit, told: u64, frame: &mut Vec<u8>) -> Next {
+    fn handle(&mut self, exit: Exit, told: u64, turn: &mut Turn<'_>, frame: &mut Vec<u8>) -> Next {
         let registers = self.hardware.machine.registers();
         match exit {
-            Exit::Out { .. } if stub_at(registers.rip).is_some() => self.stub(&registers),
+            Exit::Out { .. } if stub_at(registers.rip).is_some() => self.stub(&registers, told),
             Exit::Out { port: IDLE, bytes: 4 } => self.idle(registers, frame),
             Exit::Out { port: TERMINATE, bytes: 4 } => self.terminate(&registers),
             Exit::Out { port: PROTECT, bytes: 4 } => self.protect(&registers),
@@ -221,7 +228,7 @@ impl Vm {
             Exit::Out { port: KICK, .. } => self.kick(frame),
             Exit::Out { port, .. } | Exit::In { port } => self.fault(&registers, FaultCause::UnknownPort { port }),
             Exit::Mmio { address } => self.fault(&registers, FaultCause::Page { address, access: Access::Read }),
-            Exit::Interrupted => self.interrupted(told, frame),
+            Exit::Interrupted => self.interrupted(told, turn, frame),
             Exit::Shutdown => self.fault(&registers, FaultCause::Shutdown),
             Exit::Host { errno } => {
                 let error = std::io::Error::from_raw_os_error(errno);
@@ -236,16 +243,21 @@ impl Vm {
         ended(Outcome::Fault(Fault { cause, instruction_pointer: registers.rip }))
     }
 
-    fn interrupted(&mut self, told: u64, frame: &mut Vec<u8>) -> Next {
+    fn interrupted(&mut self, told: u64, turn: &mut Turn<'_>, frame: &mut Vec<u8>) -> Next {
         self.exits.interrupted += 1;
         if self.withheld.is_some() && self.cpu >= CHECKPOINT_PATIENCE {
             return Next::Stop(Stop::NoCheckpoint);
         }
-        self.phase = Phase::Running(told);
-        match self.serve(frame) {
-            Ok(()) => Next::Stop(Stop::Slice),
-            Err(outcome) => ended(outcome),
+        if let Err(outcome) = self.serve(frame) {
+            return ended(outcome);
         }
+        let told = told | self.happened();
+        if turn.is_over() {
+            self.phase = Phase::Running(told);
+            return Next::Stop(Stop::Slice);
+        }
+        self.ticked();
+        Next::Enter(told)
     }
 
     fn kick(&mut self, frame: &mut Vec<u8>) -> Next {
@@ -275,15 +287,23 @@ impl Vm {
         Next::Enter(self.happened())
     }
 
-    fn stub(&mut self, registers: &Registers) -> Next {
+    fn stub(&mut self, registers: &Registers, told: u64) -> Next {
         self.exits.fault += 1;
         self.hardware.supervisor_changed = true;
         let machine = &self.hardware.machine;
-        ended(Outcome::Fault(match stub_at(registers.rip) {
-            Some(Stub::Exception(vector)) => fault::exception(machine, registers, vector),
+        let fault = match stub_at(registers.rip) {
+            Some(Stub::Exception(vector)) => match fault::exception(machine, registers, vector) {
+                Ok(record) => match self.deliver_fault(record) {
+                    Some(Ok(())) => return Next::Enter(told | self.happened()),
+                    Some(Err(outcome)) => return ended(outcome),
+                    None => fault::report(&record),
+                },
+                Err(fault) => fault,
+            },
             Some(Stub::SystemCall) => fault::system_call(registers),
             _ => Fault { cause: FaultCause::Shutdown, instruction_pointer: registers.rip },
-        }))
+        };
+        ended(Outcome::Fault(fault))
     }
 
     fn terminate(&mut self, registers: &Registers) -> Next {
@@ -316,14 +336,14 @@ impl Vm {
         }
     }
 
-    fn go_on_protecting(&mut self) -> Next {
+    fn go_on_protecting(&mut self, turn: &mut Turn<'_>) -> Next {
         let Some(protecting) = &mut self.protecting else { return Next::Enter(self.happened()) };
         match protecting.step(&mut self.hardware.machine, self.limits.memory_bytes) {
             Ok(true) => {
                 self.protecting = None;
                 Next::Enter(self.happened())
             }
-            Ok(false) if was_interrupted() => {
+            Ok(false) if turn.is_over() => {
                 self.phase = Phase::Running(self.happened());
                 Next::Stop(Stop::Slice)
             }
@@ -355,7 +375,7 @@ impl Vm {
         let until = match registers.rdi {
             IDLE_FOREVER => None,
             // A time too far away to name is as good as none.
-            ns => self.clock_zero.checked_add(Duration::from_nanos(ns)),
+            ns => self.at_clock(ns),
         };
         match self.look(until, frame) {
             Ok(happened) => Next::Enter(happened),

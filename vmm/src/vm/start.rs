@@ -1,6 +1,10 @@
 //! Starting a job in virtual hardware: virtual registers written, arguments and input on the ring.
 
-use super::{Hardware, Phase, Vm, hardware::HardwareError, template::Template};
+use super::{
+    Hardware, Phase, Told, Vm,
+    hardware::HardwareError,
+    template::{Template, next_generation},
+};
 use crate::{
     gateway::{Bench, Feed, GATEWAY_IP, Gateway, Link, Progress, Sink, VM_IP},
     kvm::{Host, time_stamp},
@@ -72,6 +76,8 @@ impl Vm {
         let link = Link::of(job.vm.0);
         let clock_zero = Instant::now();
         let registers = registers(host, &hardware.template, &job, rings, link, given)?;
+        #[cfg(test)]
+        let registers = super::leaks::registers_with_left_out(registers);
         hardware.machine.memory().write_registers(registers)?;
         let gateway = Gateway::new(rings, link, job.input, job.limits.output_bytes, job.sink);
         let mut vm = Self {
@@ -84,6 +90,7 @@ impl Vm {
             phase: Phase::Built,
             protecting: None,
             seen: Progress::default(),
+            told: Told::default(),
             clock_zero,
             path,
             begun,
@@ -158,7 +165,7 @@ fn registers(
         abi_version: VERSION,
         cpu_level: if image.cpu == CpuModel::V3 { 3 } else { 2 },
         vm_id: job.vm.0,
-        generation: template.next_generation(),
+        generation: next_generation(),
         memory_bytes: image.memory_bytes,
         heap_start: rings.receive + rings.receive_bytes,
         modules: image.modules,

@@ -25,8 +25,11 @@ pub(crate) struct Template {
     pub(super) master: GuestMemory,
     /// The virtual CPU at a CHECKPOINT; absent where VMs start at the image's entry point.
     pub(super) checkpoint: Option<Box<CpuState>>,
-    generations: AtomicU64,
 }
+
+/// The generation of the next VM of this process. Not one count for each template: a copy would start over with numbers
+/// that the guest in it has seen.
+static NEXT_GENERATION: AtomicU64 = AtomicU64::new(1);
 
 /// Pages of the image that are copied along where private pages lie so close together, rather than mapped apart: a process
 /// has 65,530 mappings for all its VMs.
@@ -38,7 +41,7 @@ const PARTS: usize = 32;
 impl Template {
     /// VMs start at the image's entry point.
     pub(crate) fn cold(image: Image) -> io::Result<Self> {
-        Ok(Self { master: GuestMemory::new(&image)?, image, checkpoint: None, generations: AtomicU64::new(1) })
+        Ok(Self { master: GuestMemory::new(&image)?, image, checkpoint: None })
     }
 
     /// VMs continue where this one is, at a CHECKPOINT. Nothing of a job may be in it.
@@ -55,11 +58,11 @@ impl Template {
     pub(crate) fn is_warm(&self) -> bool {
         self.checkpoint.is_some()
     }
+}
 
-    /// A number that no other VM of this template has.
-    pub(super) fn next_generation(&self) -> u64 {
-        self.generations.fetch_add(1, Ordering::Relaxed)
-    }
+/// A number that no other VM of this process has.
+pub(super) fn next_generation() -> u64 {
+    NEXT_GENERATION.fetch_add(1, Ordering::Relaxed)
 }
 
 /// Copies runs of pages into a sealed file.

@@ -12,6 +12,7 @@ use denali_vmm::worker::{
     message::{Command, InputKind, Report, RunId, Start},
 };
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     fs::MemfdFlags,
     net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg},
 };
@@ -106,30 +107,38 @@ impl Worker {
 
     /// Starts a job.
     pub(crate) fn begin(&mut self, job: Job<'_>) -> RunId {
+        let Job { code, cpu, limits, arguments, input } = job;
+        self.begin_program(&image(&code.0), cpu, limits, arguments, Some(input))
+    }
+
+    /// Starts a program; without a descriptor its input comes by messages.
+    pub(crate) fn begin_program(
+        &mut self,
+        program: &[u8],
+        cpu: CpuModel,
+        limits: Limits,
+        arguments: Vec<String>,
+        input: Option<OwnedFd>,
+    ) -> RunId {
         let run = RunId(self.next_run);
         self.next_run += 1;
         let content = pack(&PackRequest {
             name: "guest",
-            cpu: job.cpu,
-            memory_bytes: job.limits.memory_bytes,
-            cpu_time_us: job.limits.cpu_time_us,
-            wall_time_us: job.limits.wall_time_us,
-            program: &image(&job.code.0),
+            cpu,
+            memory_bytes: limits.memory_bytes,
+            cpu_time_us: limits.cpu_time_us,
+            wall_time_us: limits.wall_time_us,
+            program,
             files: &[],
         });
         let content = content.expect("it packs");
         let bundle = rustix::fs::memfd_create("bundle", MemfdFlags::CLOEXEC).expect("a memfd");
         let mut file = File::from(bundle);
         file.write_all(&content).expect("room for a bundle");
-        let start = Start {
-            run,
-            bundle: Digest::of(&content),
-            arguments: job.arguments,
-            limits: job.limits,
-            input: InputKind::Descriptor,
-            reimage: true,
-        };
-        self.send(&Command::Start(start), &[file.as_fd(), job.input.as_fd()]);
+        let kind = if input.is_some() { InputKind::Descriptor } else { InputKind::Messages };
+        let input = input.unwrap_or_else(|| File::open("/dev/null").expect("there is a null device").into());
+        let start = Start { run, bundle: Digest::of(&content), arguments, limits, input: kind, reimage: true };
+        self.send(&Command::Start(start), &[file.as_fd(), input.as_fd()]);
         run
     }
 
@@ -143,6 +152,14 @@ impl Worker {
         }
         let sent = sendmsg(&self.socket, &[IoSlice::new(&frame)], &mut control, SendFlags::empty());
         assert_eq!(sent.expect("the worker takes commands"), frame.len());
+    }
+
+    /// The next report, if one comes in time.
+    pub(crate) fn report_within(&mut self, time: Duration) -> Option<Report> {
+        let mut polled = [PollFd::new(&self.socket, PollFlags::IN)];
+        let time = Timespec::try_from(time).expect("a short time");
+        let ready = poll(&mut polled, Some(&time)).expect("it can be polled");
+        (ready > 0).then(|| self.report())
     }
 
     /// The next report.

@@ -1,0 +1,167 @@
+//! Writers and readers in a worker: which hardware it gives to whom, and that nothing leaks there either.
+
+use super::{
+    endings::{self, AMPLE, After, Ending, TIME_US},
+    guest::content,
+    sight::Sight,
+};
+use crate::worker::{
+    self,
+    message::{Command, InputKind, Report, RunId, Start},
+};
+use denali_protocol::{
+    bundle::CpuModel,
+    digest::Digest,
+    job::{Channel, Limits, Outcome},
+    receipt::StartPath,
+    wire::frame,
+};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use std::{
+    fs::File,
+    io::{IoSlice, Read, Write},
+    mem::MaybeUninit,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixStream,
+    },
+    thread,
+    time::Duration,
+};
+
+/// A worker served by a thread of the test, and the node's end of its socket.
+struct Worker {
+    socket: UnixStream,
+    content: Vec<u8>,
+    runs: u64,
+}
+
+/// What a run gave.
+struct Ended {
+    path: StartPath,
+    outcome: Outcome,
+    output: Vec<u8>,
+}
+
+impl Ended {
+    fn sight(self) -> Sight {
+        assert_eq!(self.outcome, Outcome::Exited(0));
+        Sight::new(self.output)
+    }
+}
+
+impl Worker {
+    /// A worker in which two jobs of the bundle ran, so that it knows whether it makes checkpoints.
+    fn start(makes_checkpoints: bool) -> Self {
+        let (socket, theirs) = UnixStream::pair().expect("a socket pair");
+        thread::spawn(move || worker::serve(theirs.into()));
+        let mut worker = Self { socket, content: content(CpuModel::V2, makes_checkpoints), runs: 0 };
+        assert!(matches!(worker.report(), Report::Ready(Ok(()))));
+        worker.run("R", AMPLE, false);
+        worker.run("R", AMPLE, false);
+        worker
+    }
+
+    fn run(&mut self, argument: &str, limits: Limits, cancelled: bool) -> Ended {
+        self.runs += 1;
+        let run = RunId(self.runs);
+        let start = Start {
+            run,
+            bundle: Digest::of(&self.content),
+            arguments: vec![argument.to_owned()],
+            limits,
+            input: InputKind::Messages,
+            reimage: true,
+        };
+        let mut bundle = tempfile::tempfile().expect("a file");
+        bundle.write_all(&self.content).expect("room for a bundle");
+        let input = File::open("/dev/null").expect("there is a null device");
+        self.send(&Command::Start(start), &[bundle.as_fd(), input.as_fd()]);
+        let (mut path, mut output) = (None, Vec::new());
+        loop {
+            match self.report() {
+                Report::Started { path: started, .. } => {
+                    path = Some(started);
+                    if cancelled {
+                        // Not before it wrote everything.
+                        thread::sleep(Duration::from_micros(TIME_US));
+                        self.send(&Command::Cancel(run), &[]);
+                    }
+                }
+                Report::Output { channel: Channel::Output, bytes, .. } => output.extend(bytes),
+                Report::Ended { outcome, .. } => {
+                    // Its hardware is put back after this report.
+                    thread::sleep(Duration::from_millis(20));
+                    return Ended { path: path.expect("it was started"), outcome, output };
+                }
+                Report::Status(_) => {}
+                report => panic!("{report:?}"),
+            }
+        }
+    }
+
+    fn send(&mut self, command: &Command, descriptors: &[BorrowedFd<'_>]) {
+        let frame = frame::encode(command).expect("a short command");
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        assert!(descriptors.is_empty() || control.push(SendAncillaryMessage::ScmRights(descriptors)));
+        let sent = sendmsg(&self.socket, &[IoSlice::new(&frame)], &mut control, SendFlags::empty());
+        assert_eq!(sent.expect("the worker takes commands"), frame.len());
+    }
+
+    fn report(&mut self) -> Report {
+        let mut header = [0; frame::HEADER_BYTES];
+        self.socket.read_exact(&mut header).expect("a report");
+        let mut body = vec![0; frame::body_length(header).expect("a frame")];
+        self.socket.read_exact(&mut body).expect("a whole report");
+        frame::decode(&body).expect("a report")
+    }
+}
+
+/// Runs a writer in hardware that earlier jobs used, then a reader. `None` where the worker was not yet done with putting
+/// hardware back when the next job came.
+fn reader_after(ending: &Ending, makes_checkpoints: bool) -> Option<StartPath> {
+    let mut worker = Worker::start(makes_checkpoints);
+    let fresh = worker.run("R", AMPLE, false).sight();
+    let writer = worker.run(&format!("W{}", ending.letter), ending.limits, ending.cancelled);
+    assert!((ending.expected)(&writer.outcome), "{}: {:?}", ending.name, writer.outcome);
+    let reader = worker.run("R", AMPLE, false);
+    let path = reader.path;
+    assert_eq!(reader.sight().leaks(&fresh), [""; 0], "{}", ending.name);
+    (writer.path == StartPath::Reimaged).then_some(path)
+}
+
+fn hardware_is_used_again_where_it_may_be(makes_checkpoints: bool, ending: &Ending) {
+    let expected = if ending.after == After::Reimaged { StartPath::Reimaged } else { StartPath::New };
+    // On a busy host the next job may come too soon.
+    let found: Vec<_> =
+        (0..5).map(|_| reader_after(ending, makes_checkpoints)).take_while(|path| *path != Some(expected)).collect();
+    assert!(found.len() < 5, "{}: {found:?}", ending.name);
+    assert!(expected == StartPath::Reimaged || found.iter().all(Option::is_none), "{}: {found:?}", ending.name);
+}
+
+fn endings_with(after: impl Fn(After) -> bool) -> Vec<Ending> {
+    endings::all().into_iter().filter(|ending| after(ending.after)).collect()
+}
+
+#[test]
+fn hardware_of_warm_starts_is_used_again_where_it_may_be() {
+    for ending in endings_with(|after| after == After::Reimaged) {
+        hardware_is_used_again_where_it_may_be(true, &ending);
+    }
+}
+
+#[test]
+fn hardware_of_jobs_that_ended_badly_is_not_used_again() {
+    for ending in endings_with(|after| after != After::Reimaged) {
+        hardware_is_used_again_where_it_may_be(true, &ending);
+    }
+}
+
+#[test]
+fn hardware_of_cold_starts_is_used_again_where_it_may_be() {
+    let names = ["TERMINATE", "cancelled while running", "#PF"];
+    for ending in endings::all().into_iter().filter(|ending| names.contains(&ending.name)) {
+        hardware_is_used_again_where_it_may_be(false, &ending);
+    }
+}
