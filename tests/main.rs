@@ -14,6 +14,8 @@
 //! | [`clients`] | clients that vanish, stall or send rubbish |
 //! | [`recovery`] | killed workers and nodes |
 //! | [`disk`] | a full disk |
+//! | [`shares`] | what clients get of the machine |
+//! | [`top`] | what a node says it does |
 #![forbid(unsafe_code)]
 
 mod bundles;
@@ -27,3 +29,5 @@ mod recovery;
 mod refusals;
 mod run;
 mod samples;
+mod shares;
+mod top;

@@ -17,9 +17,17 @@ pub fn messages(data: &[u8]) {
     if let Some(Request::Submit(submit)) = check::<Request>(data) {
         check_indices(submit.indices);
     }
-    if let Some(Response::Result(result)) = check::<Response>(data) {
-        assert_ne!(result.outcome.to_string(), "");
-        let _ = result.receipt.verify();
+    match check::<Response>(data) {
+        Some(Response::Result(result)) => {
+            assert_ne!(result.outcome.to_string(), "");
+            let _ = result.receipt.verify();
+        }
+        Some(Response::Top(top)) => {
+            for durations in [top.start, top.wake, top.swap_in, top.swap_out] {
+                assert_eq!(durations.quantile_us(990).is_some(), durations.count() > 0);
+            }
+        }
+        _ => {}
     }
     check::<Command>(data);
     if let Some(Report::Ended { outcome, .. }) = check::<Report>(data) {

@@ -14,10 +14,11 @@ use denali_protocol::{
     receipt::{Receipt, StartPath, Statement, arguments_digest},
     wire::{
         frame,
-        message::{Event, JobResult, Refusal, RefusalKind, Request, Response, Submit},
+        message::{Event, JobResult, Refusal, RefusalKind, Request, Response, Submit, Top},
+        top::{Durations, Share},
     },
 };
-use denali_vmm::worker::message::{Command, InputKind, Report, RunId, Start};
+use denali_vmm::worker::message::{Command, Histogram, InputKind, Report, RunId, Start, Status};
 use serde::Serialize;
 use std::{fs, path::PathBuf};
 
@@ -132,17 +133,22 @@ fn receipt(outcome: Outcome) -> Receipt {
     Receipt::sign(&statement(outcome), &key(1)).expect("a short statement")
 }
 
-fn responses() -> [(&'static str, Vec<u8>); 3] {
+fn responses() -> [(&'static str, Vec<u8>); 5] {
     let channel = Channel::File("out".to_owned());
     let outputs = OutputDigests(vec![ChannelDigest { channel: channel.clone(), bytes: 3, digest: Digest::of(b"out") }]);
     let (usage, receipt) = (Usage::default(), receipt(fault()));
     let result = JobResult { index: 1, outcome: fault(), usage, vm: Some(VmId(1)), outputs, receipt };
     let output = Event::Output { index: 1, channel, bytes: b"out".to_vec() };
+    let own = Share { running: 2, cpu_us: 1000, ..Share::default() };
+    let by_client = Some(vec![(key(2).public(), own)]);
+    let top = Top { slots: 4, all: own, own, wake: Durations([1; 32]), by_client, ..Top::default() };
     let refusal = Refusal { kind: RefusalKind::Busy, message: "full".to_owned() };
     [
         ("messages/result", encoded(&Response::Result(result))),
         ("messages/output", encoded(&Response::Event(output))),
         ("messages/refusal", encoded(&Response::Refused(refusal))),
+        ("messages/top-asked", encoded(&Request::Top)),
+        ("messages/top", encoded(&Response::Top(Box::new(top)))),
     ]
 }
 
@@ -183,7 +189,7 @@ fn ring(steps: &[(u8, u64)]) -> Vec<u8> {
     data
 }
 
-fn worker() -> [(&'static str, Vec<u8>); 3] {
+fn worker() -> [(&'static str, Vec<u8>); 5] {
     let run = RunId(1);
     let limits = Limits { memory_bytes: 4 << 20, cpu_time_us: 1, wall_time_us: 1, output_bytes: 1 };
     let start = Start {
@@ -194,9 +200,13 @@ fn worker() -> [(&'static str, Vec<u8>); 3] {
         input: InputKind::Descriptor,
         reimage: true,
     };
+    let mut status = Status { idle: 3, ..Status::default() };
+    status.counts.wake = Histogram([1; 32]);
     [
         ("messages/start", encoded(&Command::Start(start))),
         ("messages/ready", encoded(&Report::Ready(Err("no KVM".to_owned())))),
+        ("messages/swap", encoded(&Command::Swap(1 << 30))),
+        ("messages/status", encoded(&Report::Status(Box::new(status)))),
         ("messages/ended", encoded(&Report::Ended { run, outcome: fault(), usage: Usage::default() })),
     ]
 }

@@ -50,3 +50,6 @@ pub const TIME_US: u64 = 30 * 24 * 3600 * 1_000_000;
 
 /// Longest encoded receipt body, in bytes.
 pub const RECEIPT_BYTES: usize = 8 * 1024;
+
+/// Most clients that an operator is told of at once.
+pub const TOP_CLIENTS: usize = 256;

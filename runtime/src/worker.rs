@@ -5,6 +5,7 @@
 //! says so once, and its runs are the caller's to account for.
 
 mod link;
+mod pace;
 mod rules;
 
 use denali_protocol::limits;

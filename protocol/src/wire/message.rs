@@ -10,6 +10,7 @@
 //! | [`Request::Result`] | | [`Response::Result`], then the raw bytes of each channel in its order |
 //! | [`Request::Cancel`] | | [`Response::Status`] |
 //! | [`Request::Echo`] | | [`Response::Echo`] |
+//! | [`Request::Top`] | | [`Response::Top`] |
 //!
 //! Any of them may be answered by [`Response::Refused`].
 
@@ -23,7 +24,10 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use super::submit::{Submit, SubmitError, check_arguments};
+pub use super::{
+    submit::{Submit, SubmitError, check_arguments},
+    top::Top,
+};
 
 /// What a client asks.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -52,6 +56,8 @@ pub enum Request {
     Cancel(JobId),
     /// Send these bytes back, at most [`crate::limits::ECHO_BYTES`]. For measuring.
     Echo(#[serde(with = "codec::bytes")] Vec<u8>),
+    /// What do you do at this moment? Other clients are named to operators alone.
+    Top,
 }
 
 /// What a node answers.
@@ -83,6 +89,8 @@ pub enum Response {
     Echo(#[serde(with = "codec::bytes")] Vec<u8>),
     /// No, and why.
     Refused(Refusal),
+    /// To [`Request::Top`].
+    Top(Box<Top>),
 }
 
 /// A node as it presents itself.

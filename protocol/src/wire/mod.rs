@@ -6,6 +6,7 @@
 pub mod frame;
 pub mod message;
 mod submit;
+pub mod top;
 
 /// The protocol's name and version, negotiated by TLS (ALPN): peers of different versions never exchange a message.
 pub const ALPN: &[u8] = b"denali/1";

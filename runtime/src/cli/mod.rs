@@ -40,6 +40,7 @@ mod sign;
 mod statement;
 mod submission;
 mod submit;
+mod top;
 mod tree;
 mod units;
 mod verify;
@@ -86,6 +87,7 @@ enum Command {
     Submit(submit::Args),
     Status(query::StatusArgs),
     List(query::ListArgs),
+    Top(top::Args),
     Logs(logs::Args),
     Result(result::Args),
     Cancel(query::CancelArgs),
@@ -110,6 +112,7 @@ impl Command {
             Self::Submit(args) => submit::execute(&args),
             Self::Status(args) => query::status(&args),
             Self::List(args) => query::list(&args),
+            Self::Top(args) => top::execute(&args),
             Self::Logs(args) => logs::execute(&args),
             Self::Result(args) => result::execute(&args),
             Self::Cancel(args) => query::cancel(&args),

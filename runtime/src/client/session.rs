@@ -6,7 +6,7 @@ use denali_protocol::{
     bundle::path::is_control,
     identity::KeyPair,
     job::JobId,
-    wire::message::{Event, JobResult, JobStatus, NodeInfo, Refusal, Request, Response, Submit},
+    wire::message::{Event, JobResult, JobStatus, NodeInfo, Refusal, Request, Response, Submit, Top},
 };
 use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
 use std::{future::Future, time::Duration};
@@ -130,6 +130,14 @@ impl Session {
         match answer(&mut self.ask(&Request::Info).await?).await? {
             Response::Info(info) => Ok(info),
             _ => Err(SessionError::Unexpected("node information")),
+        }
+    }
+
+    /// What the node does at this moment.
+    pub(crate) async fn top(&self) -> Result<Box<Top>, SessionError> {
+        match answer(&mut self.ask(&Request::Top).await?).await? {
+            Response::Top(top) => Ok(top),
+            _ => Err(SessionError::Unexpected("what it does")),
         }
     }
 

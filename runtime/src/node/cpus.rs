@@ -6,8 +6,6 @@
 //!
 //! A worker that wants nothing gets a CPU that no one wants, so that its next job need not wait for an answer.
 
-#![cfg_attr(not(test), expect(dead_code, reason = "the node does not lease CPUs to its workers yet"))]
-
 use std::collections::BTreeMap;
 
 /// The CPUs of a node, and the workers they are leased to.

@@ -16,10 +16,11 @@ use super::{
     queue::{Queue, Ticket},
     store::{JobKey, JobRecord, Op, ResultRecord, Store, StoreError},
     tenant::{Launcher, Tenants},
+    top::Watcher,
 };
 use denali_protocol::{
     bundle::CpuModel,
-    identity::KeyPair,
+    identity::{KeyPair, PublicKey},
     wire::message::{JobStatus, Refusal, RefusalKind},
 };
 use std::{
@@ -49,6 +50,8 @@ pub(crate) struct Engine {
     pub(crate) bundles: Bundles,
     /// The workers.
     pub(crate) tenants: Tenants,
+    /// What it does.
+    pub(crate) watcher: Watcher,
     state: Mutex<State>,
     next_run: AtomicU64,
     next_ticket: AtomicU64,
@@ -92,7 +95,8 @@ impl Engine {
             cpu: host_cpu(),
             store,
             bundles: Bundles::default(),
-            tenants: Tenants::new(policy.node.workers.max(policy.node.slots) as usize, launcher),
+            watcher: Watcher::new(),
+            tenants: Tenants::new(&policy.node, launcher),
             policy,
             state: Mutex::new(state),
             next_run: AtomicU64::new(1),
@@ -107,6 +111,11 @@ impl Engine {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Each client with its jobs that wait and its jobs that run.
+    pub(crate) fn queued(&self) -> Vec<(PublicKey, u32, u32)> {
+        self.state().queue.clients().collect()
     }
 
     /// Where this node's tasks run.

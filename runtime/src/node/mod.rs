@@ -9,7 +9,9 @@
 //! | `cpus` | which worker may use how many CPUs; pure |
 //! | `job` | jobs and runs in memory |
 //! | `engine` | carries out what the queue decides: submit, start, finish, restart |
-//! | `tenant` | workers, one a client |
+//! | `shares` | tells workers which CPUs, memory and disk they may use |
+//! | `tenant` | workers, never one for two clients |
+//! | `top` | what the node does, for whoever asks |
 //! | `spool`, `output` | output as it arrives, and as a result keeps it |
 //! | `store` | what survives |
 //! | `bundles` | manifests of the bundles in the store |
@@ -25,9 +27,11 @@ mod output;
 mod policy;
 mod queue;
 mod server;
+mod shares;
 mod spool;
 mod store;
 mod tenant;
+mod top;
 
 use crate::{
     key_file::KeyFileError,
@@ -81,6 +85,14 @@ pub(crate) enum NodeError {
     /// The store cannot be opened.
     #[error("cannot open the store: {0}")]
     Store(#[from] StoreError),
+    /// No file for VMs that idle can be made. The operator is at fault.
+    #[error("no disk for VMs that idle: {}: {source}; choose another `swap_directory` under [node]", path.display())]
+    Swap {
+        /// The directory.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// The address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -115,8 +127,9 @@ impl Node {
     }
 
     async fn start_with(options: NodeOptions, launcher: Launcher) -> Result<Self, NodeError> {
-        let policy = options.policy.as_deref().map_or_else(|| Ok(Policy::default()), Policy::read)?;
+        let mut policy = options.policy.as_deref().map_or_else(|| Ok(Policy::default()), Policy::read)?;
         let data = DataDirectory::open(&options.data)?;
+        policy.node.swap_directory.get_or_insert_with(|| data.path().to_owned());
         let key = data.key()?;
         // A node that cannot run jobs must not accept any.
         let spare = launcher.0().await?;
@@ -124,6 +137,7 @@ impl Node {
         let endpoint = transport::server_endpoint(options.listen, &key)?;
         let address = endpoint.local_addr()?;
         let engine = Engine::new(key, policy, store, launcher);
+        engine.tenants.shares.check_swap().map_err(|(path, source)| NodeError::Swap { path, source })?;
         engine.tenants.keep_spare(spare);
         let jobs = engine.take_up()?;
         if jobs > 0 {
@@ -131,7 +145,9 @@ impl Node {
         }
         let server = tokio::spawn(server::serve(Arc::clone(&engine), endpoint.clone()));
         let expiry = tokio::spawn(expire(Arc::clone(&engine)));
-        Ok(Self { engine, endpoint, address, tasks: vec![server, expiry], _data: data })
+        let shares = Arc::clone(&engine.tenants.shares);
+        let sharing = tokio::spawn(async move { shares.pass_on().await });
+        Ok(Self { engine, endpoint, address, tasks: vec![server, expiry, sharing], _data: data })
     }
 
     /// Its key.

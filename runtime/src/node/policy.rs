@@ -14,6 +14,9 @@ use std::{
     time::Duration,
 };
 
+/// VMs in one worker process: making one takes longer the more of them there are, and each takes two descriptors.
+const VMS_PER_WORKER: u32 = 200;
+
 /// Why a policy file is of no use. The operator is at fault.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PolicyError {
@@ -41,7 +44,20 @@ pub(crate) enum PolicyError {
         /// The signer.
         key: PublicKey,
     },
+    /// Too little disk for VMs that idle.
+    #[error("policy file {}: a `swap` of {bytes} bytes is too little to be divided; give 0, or {least} or more", path.display())]
+    Swap {
+        /// The file.
+        path: PathBuf,
+        /// The bytes that it gives.
+        bytes: u64,
+        /// What would do.
+        least: u64,
+    },
 }
+
+/// The least disk for idle VMs that is of use to a worker, in bytes.
+const SWAP_PART_BYTES: u64 = 1 << 20;
 
 /// The whole policy.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -67,6 +83,20 @@ pub(crate) struct NodeShare {
     /// Worker processes at once; at least one a slot.
     #[serde(deserialize_with = "value::slots")]
     pub(crate) workers: u32,
+    /// VMs at once in one worker process.
+    #[serde(deserialize_with = "value::worker_vms")]
+    pub(crate) worker_vms: u32,
+    /// CPUs that run VMs, of all workers together.
+    #[serde(deserialize_with = "value::cpus")]
+    pub(crate) cpus: u32,
+    /// Bytes of VMs' own memory, of all workers together. VMs that idle are swapped out beyond it.
+    #[serde(deserialize_with = "value::bytes")]
+    pub(crate) memory: u64,
+    /// Bytes of disk for VMs that idle; 0 for none.
+    #[serde(deserialize_with = "value::bytes")]
+    pub(crate) swap: u64,
+    /// Where that is; absent for the data directory.
+    pub(crate) swap_directory: Option<PathBuf>,
     /// Whether a job may run in a VM in which an earlier job of the same client and bundle ran, put back to its start.
     pub(crate) reimage: bool,
     /// Jobs that wait or run, for all clients together.
@@ -86,6 +116,11 @@ impl Default for NodeShare {
         Self {
             slots,
             workers: slots.saturating_add(4),
+            worker_vms: VMS_PER_WORKER,
+            cpus: slots,
+            memory: host_memory() / 2,
+            swap: 0,
+            swap_directory: None,
             reimage: true,
             queue_jobs: 1_000_000,
             store: 20 << 30,
@@ -94,12 +129,28 @@ impl Default for NodeShare {
     }
 }
 
+impl NodeShare {
+    /// Workers that get disk for VMs that idle: as many as all slots need, and a few for other clients.
+    pub(crate) fn swap_workers(&self) -> u32 {
+        self.slots.div_ceil(self.worker_vms.max(1)).saturating_add(4)
+    }
+}
+
+/// Bytes of memory that this host has.
+pub(crate) fn host_memory() -> u64 {
+    let system = rustix::system::sysinfo();
+    #[allow(clippy::useless_conversion, reason = "narrower on other architectures")]
+    u64::from(system.totalram).saturating_mul(u64::from(system.mem_unit))
+}
+
 /// Who may ask, and for how much at once.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Clients {
     /// The only clients that are served; absent for any.
     pub(crate) allow: Option<Vec<value::Key>>,
+    /// Those that are told of all others (`denali top`), beside whoever has the node's own key.
+    pub(crate) operators: Vec<value::Key>,
     /// Jobs of one client that wait or run.
     #[serde(deserialize_with = "value::jobs")]
     pub(crate) queue_jobs: u32,
@@ -107,7 +158,7 @@ pub(crate) struct Clients {
 
 impl Default for Clients {
     fn default() -> Self {
-        Self { allow: None, queue_jobs: 100_000 }
+        Self { allow: None, operators: Vec::new(), queue_jobs: 100_000 }
     }
 }
 
@@ -228,6 +279,10 @@ impl Policy {
     fn parse(text: &str, path: &Path) -> Result<Self, PolicyError> {
         let policy: Self = toml::from_str(text)
             .map_err(|source| PolicyError::Parse { path: path.to_owned(), source: source.into() })?;
+        let (bytes, least) = (policy.node.swap, u64::from(policy.node.swap_workers()) * SWAP_PART_BYTES);
+        if (1..least).contains(&bytes) {
+            return Err(PolicyError::Swap { path: path.to_owned(), bytes, least });
+        }
         let mut keys: Vec<PublicKey> = policy.signer.iter().map(|signer| signer.key.0).collect();
         keys.sort_unstable();
         match keys.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -244,6 +299,11 @@ impl Policy {
             ))),
             _ => Ok(()),
         }
+    }
+
+    /// Whether the policy makes this client an operator.
+    pub(crate) fn is_operator(&self, client: PublicKey) -> bool {
+        self.clients.operators.iter().any(|key| key.0 == client)
     }
 
     /// The grant for bundles that nobody signed; absent where they are denied.

@@ -73,6 +73,11 @@ impl Queue {
         self.clients.get(&client).map_or(0, |state| state.waiting.saturating_add(state.running))
     }
 
+    /// Each client that has jobs here: those that wait, and those that run.
+    pub(crate) fn clients(&self) -> impl Iterator<Item = (PublicKey, u32, u32)> {
+        self.clients.iter().map(|(client, state)| (*client, state.waiting, state.running))
+    }
+
     /// Adds a job or array at the end of its client's line. A client may have `vms` VMs while this is at its front.
     pub(crate) fn submit(&mut self, client: PublicKey, ticket: Ticket, waiting: VecDeque<Indices>, vms: u32) {
         let jobs = waiting.iter().map(Indices::count).fold(0, u32::saturating_add);

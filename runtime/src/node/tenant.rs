@@ -1,20 +1,45 @@
-//! Workers, one a client: given out when a client's job starts, stopped when idle for a while, bounded in number. One
-//! that has not met a client yet is kept ready. `serve` is the task of one worker; one that dies takes
-//! its runs along and nothing else.
+//! Workers: none serves two clients, and a client has several where it has more VMs than one holds. Given out when a
+//! client's job starts, stopped when idle for a while, bounded in number. One that has not met a client yet is kept ready.
+//!
+//! | module | what |
+//! |---|---|
+//! | `process` | one worker of a client, and its runs |
+//! | `serve` | the task of one worker; one that dies takes its runs along and nothing else |
+//! | `tally` | what is believed of what a worker says |
+//! | `ledger` | what clients have used |
+//! | `census` | all of that at one moment |
 
+mod census;
+mod ledger;
+mod process;
 mod serve;
+mod tally;
 
-use super::{engine::Engine, job::Run};
+pub(crate) use census::{Census, Row};
+pub(crate) use ledger::Used;
+
+use super::{
+    engine::Engine,
+    job::Run,
+    policy::NodeShare,
+    shares::{Shares, WorkerId},
+};
 use crate::worker::{Reports, SpawnError, Worker};
 use denali_protocol::identity::PublicKey;
-use denali_vmm::worker::message::{RunId, Start};
+use denali_vmm::worker::message::{Counts, Start};
+use ledger::Ledger;
+use process::Process;
 use std::{
     collections::HashMap,
     os::fd::OwnedFd,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
+use tally::Bounds;
 
 /// A worker with nothing to do for so long is stopped.
 const IDLE: Duration = Duration::from_secs(30);
@@ -30,7 +55,7 @@ impl Launcher {
     pub(crate) const PROCESS: Self = Self(|| Box::pin(Worker::spawn()));
 }
 
-/// A run that is to be started on its client's worker.
+/// A run that is to be started on a worker of its client.
 #[derive(Debug)]
 pub(crate) struct Assignment {
     /// The run.
@@ -46,108 +71,69 @@ pub(crate) struct Assignment {
 /// All workers of a node.
 #[derive(Debug)]
 pub(crate) struct Tenants {
+    /// What each may use.
+    pub(crate) shares: Arc<Shares>,
     most: usize,
+    /// What one worker can have.
+    bounds: Bounds,
     launcher: Launcher,
-    tenants: Mutex<HashMap<PublicKey, Arc<Tenant>>>,
+    next: AtomicU64,
+    roll: Mutex<Roll>,
     /// A worker that no client has used: the next client's first job need not wait for one to start.
     spare: Mutex<Option<(Worker, Reports)>>,
 }
 
-/// One client's worker.
-#[derive(Debug)]
-struct Tenant {
-    client: PublicKey,
-    state: Mutex<TenantState>,
+/// Who has which workers, and had.
+#[derive(Debug, Default)]
+struct Roll {
+    /// Never none of a client.
+    by_client: HashMap<PublicKey, Vec<Arc<Process>>>,
+    /// What happened in workers that are gone.
+    past: Counts,
+    ledger: Ledger,
 }
 
-#[derive(Debug)]
-struct TenantState {
-    /// Absent until it is ready.
-    worker: Option<Worker>,
-    /// What waits for it to be ready.
-    waiting: Vec<(Start, OwnedFd, OwnedFd)>,
-    runs: HashMap<RunId, Given>,
-    last_used: Instant,
-    /// Takes no more runs: it is dead or told to go.
-    closed: bool,
-}
-
-/// A run on a worker, or waiting for it.
-#[derive(Debug)]
-struct Given {
-    run: Arc<Run>,
-    /// How long it may take from the command to its end.
-    allowance: Duration,
-    /// When the command was sent. The time until a worker is ready is not the run's.
-    sent: Option<Instant>,
-}
-
-impl Given {
-    /// The time since the command.
-    fn elapsed(&self) -> Duration {
-        self.sent.map_or(Duration::ZERO, |sent| sent.elapsed())
-    }
-}
-
-impl Tenant {
-    fn state(&self) -> MutexGuard<'_, TenantState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+impl Roll {
+    fn workers(&self) -> usize {
+        self.by_client.values().map(Vec::len).sum()
     }
 
-    /// Takes a run, or gives it back where the worker takes no more.
-    fn take(&self, assignment: Assignment) -> Option<Assignment> {
-        let mut state = self.state();
-        if state.closed {
-            return Some(assignment);
-        }
-        let Assignment { run, start, bundle, input } = assignment;
-        let now = Instant::now();
-        state.last_used = now;
-        let allowance = run.deadline.saturating_duration_since(now);
-        let sent = state.worker.is_some().then_some(now);
-        state.runs.insert(run.id, Given { run, allowance, sent });
-        match &state.worker {
-            // Fails only for a worker that is dead: its reader will find all runs here.
-            Some(worker) => drop(worker.start(start, bundle, input)),
-            None => state.waiting.push((start, bundle, input)),
-        }
-        None
+    fn processes(&self) -> impl Iterator<Item = &Arc<Process>> {
+        self.by_client.values().flatten()
     }
 
-    /// Takes no more runs; gives those it has.
-    fn close(&self) -> Vec<Arc<Run>> {
-        let mut state = self.state();
-        state.closed = true;
-        state.waiting.clear();
-        if let Some(worker) = state.worker.take() {
-            worker.kill();
+    /// Takes a worker off the roll: of it, only what it did is known from here on.
+    fn strike(&mut self, process: &Process) {
+        if let Some(workers) = self.by_client.get_mut(&process.client) {
+            workers.retain(|held| held.id != process.id);
+            if workers.is_empty() {
+                self.by_client.remove(&process.client);
+            }
         }
-        state.runs.drain().map(|(_, given)| given.run).collect()
-    }
-
-    /// Closes it if it is idle.
-    fn retire(&self, idle: Duration) -> bool {
-        let mut state = self.state();
-        if state.closed || !state.runs.is_empty() || state.last_used.elapsed() < idle {
-            return false;
+        // The second time there is nothing left to add.
+        let tally = process.take_tally();
+        tally::add(&mut self.past, &tally.status().counts);
+        let cpu_us = tally.cpu_us();
+        if cpu_us > 0 {
+            self.ledger.enter(process.client, Used { cpu_us, ..Used::default() });
         }
-        state.closed = true;
-        if let Some(worker) = state.worker.take() {
-            worker.kill();
-        }
-        true
-    }
-
-    /// A run that should have ended.
-    fn overdue(&self) -> Option<Arc<Run>> {
-        let state = self.state();
-        state.runs.values().find(|given| given.elapsed() > given.allowance).map(|given| Arc::clone(&given.run))
     }
 }
 
 impl Tenants {
-    pub(crate) fn new(most: usize, launcher: Launcher) -> Self {
-        Self { most, launcher, tenants: Mutex::default(), spare: Mutex::default() }
+    pub(crate) fn new(policy: &NodeShare, launcher: Launcher) -> Self {
+        let bounds =
+            Bounds { vms: policy.worker_vms, memory_kib: super::policy::host_memory() / 1024, swap_bytes: policy.swap };
+        Self {
+            shares: Arc::new(Shares::new(policy)),
+            // With at least as many workers as slots, one has nothing to do whenever another is needed.
+            most: policy.workers.max(policy.slots) as usize,
+            bounds,
+            launcher,
+            next: AtomicU64::new(1),
+            roll: Mutex::default(),
+            spare: Mutex::default(),
+        }
     }
 
     /// Keeps a worker that no client has used.
@@ -159,80 +145,73 @@ impl Tenants {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn tenants(&self) -> MutexGuard<'_, HashMap<PublicKey, Arc<Tenant>>> {
-        self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
+    fn roll(&self) -> MutexGuard<'_, Roll> {
+        self.roll.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs on all workers.
     pub(crate) fn runs(&self) -> usize {
-        self.tenants().values().map(|tenant| tenant.state().runs.len()).sum()
+        self.roll().processes().map(|process| process.state().runs.len()).sum()
     }
 
-    /// Gives a run to its client's worker, which is started if need be.
-    pub(super) fn assign(&self, engine: &Arc<Engine>, assignment: Assignment) {
+    /// Gives a run to a worker of its client: of those with room the fullest, so that others empty and can go. Where there
+    /// is none, one is started.
+    pub(super) fn assign(&self, engine: &Arc<Engine>, mut assignment: Assignment) {
         let client = assignment.run.pick.client;
-        let mut tenants = self.tenants();
-        let assignment = match tenants.get(&client) {
-            Some(tenant) => match tenant.take(assignment) {
+        let mut roll = self.roll();
+        let workers = roll.by_client.get(&client).map_or(&[][..], Vec::as_slice);
+        while let Some(process) = fullest(workers, self.bounds.vms as usize) {
+            // One that closed meanwhile has no room from here on.
+            match process.take(assignment) {
                 None => return,
-                Some(assignment) => assignment,
-            },
-            None => assignment,
-        };
-        if tenants.len() >= self.most {
-            // There are at least as many workers as slots, so one of them has nothing to do.
-            tenants.retain({
-                let mut retired = false;
-                move |_, tenant| {
-                    let retire = !retired && tenant.retire(Duration::ZERO);
-                    retired |= retire;
-                    !retire
-                }
-            });
+                Some(back) => assignment = back,
+            }
         }
-        let state = TenantState {
-            worker: None,
-            waiting: Vec::new(),
-            runs: HashMap::new(),
-            last_used: Instant::now(),
-            closed: false,
-        };
-        let tenant = Arc::new(Tenant { client, state: Mutex::new(state) });
+        if roll.workers() >= self.most {
+            let idle = roll.processes().find(|process| process.retire(Duration::ZERO)).cloned();
+            idle.inspect(|process| roll.strike(process));
+        }
+        let id = WorkerId(self.next.fetch_add(1, Ordering::Relaxed));
+        let process = Process::new(id, client, Arc::clone(&self.shares));
         // A new one takes everything.
-        tenant.take(assignment);
-        tenants.insert(client, Arc::clone(&tenant));
-        drop(tenants);
+        process.take(assignment);
+        roll.by_client.entry(client).or_default().push(Arc::clone(&process));
+        drop(roll);
         let spare = self.take_spare();
-        engine.runtime().spawn(serve::serve(Arc::downgrade(engine), tenant, self.launcher, spare));
+        engine.runtime().spawn(serve::serve(Arc::downgrade(engine), process, self.launcher, spare));
     }
 
     /// Tells a run's worker to end it.
     pub(crate) fn cancel(&self, run: &Run) {
-        let tenant = self.tenants().get(&run.pick.client).cloned();
-        if let Some(tenant) = tenant
-            && let Some(worker) = &tenant.state().worker
-        {
-            // Fails only for a worker that is dead.
-            let _ = worker.cancel(run.id);
-        }
+        let workers = self.roll().by_client.get(&run.pick.client).cloned().unwrap_or_default();
+        workers.iter().any(|process| process.cancel(run.id));
+    }
+
+    /// A client's job has ended, with a result.
+    pub(crate) fn job_ended(&self, client: PublicKey, lost: bool) {
+        self.roll().ledger.enter(client, Used { cpu_us: 0, ended: 1, lost: u64::from(lost) });
     }
 
     /// Kills all workers.
     pub(crate) fn close(&self) {
         drop(self.take_spare());
-        let tenants = std::mem::take(&mut *self.tenants());
-        for tenant in tenants.values() {
-            tenant.close();
+        let all: Vec<_> = self.roll().processes().cloned().collect();
+        for process in all {
+            process.close();
+            self.roll().strike(&process);
         }
     }
 
-    fn remove(&self, tenant: &Arc<Tenant>) {
-        let mut tenants = self.tenants();
-        // A successor may be there already.
-        if tenants.get(&tenant.client).is_some_and(|held| Arc::ptr_eq(held, tenant)) {
-            tenants.remove(&tenant.client);
-        }
+    fn strike(&self, process: &Process) {
+        self.roll().strike(process);
     }
+}
+
+/// Of the workers with room, the one with the most runs.
+fn fullest(workers: &[Arc<Process>], most: usize) -> Option<&Arc<Process>> {
+    let with_room = workers.iter().filter_map(|process| Some((process.room(most)?, process)));
+    // The oldest of several: the newest goes first.
+    with_room.rev().max_by_key(|(runs, _)| *runs).map(|(_, process)| process)
 }
 
 #[cfg(test)]

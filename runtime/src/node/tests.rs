@@ -10,7 +10,7 @@ use denali_protocol::{
     digest::Digest,
     identity::KeyPair,
     job::{Channel, Indices, JobId, Outcome},
-    wire::message::{Event, JobResult, JobStatus, Refusal, RefusalKind, Request, Response, Submit},
+    wire::message::{Event, JobResult, JobStatus, Refusal, RefusalKind, Request, Response, Submit, Top},
 };
 use quinn::{Connection, RecvStream, SendStream};
 use std::{collections::BTreeMap, net::Ipv4Addr};

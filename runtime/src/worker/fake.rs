@@ -1,14 +1,15 @@
 //! A worker in the test process: a thread at the other end of the socket, which does what a job's first argument says.
 //! Honest jobs: `echo` (input to output), `exit N`, `print BYTES`, `files`, `hang`, `sleep MS`. The others break a rule
-//! each.
+//! each. `told` puts out what the node said last of CPUs, memory and swap; `rest` hangs as a VM that idles would, and
+//! `boast` tells absurd numbers.
 
 use super::{Reports, SpawnError, Worker};
 use denali_protocol::{
-    job::{Channel, Outcome, Usage, VmId},
+    job::{Channel, Exits, Outcome, Usage, VmId},
     receipt::StartPath,
     wire::frame,
 };
-use denali_vmm::worker::message::{Command, Report, RunId, Start};
+use denali_vmm::worker::message::{Command, Counts, Histogram, Report, RunId, Start, Status};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use std::{
     fs::File,
@@ -33,7 +34,14 @@ pub(crate) fn launch() -> Pin<Box<dyn Future<Output = Launched> + Send>> {
 
 /// Serves a socket as an honest worker would, apart from jobs that ask for worse.
 fn serve(socket: UnixStream) {
-    let mut worker = Fake { socket, received: Vec::new(), descriptors: Vec::new(), hanging: Vec::new() };
+    let mut worker = Fake {
+        socket,
+        received: Vec::new(),
+        descriptors: Vec::new(),
+        hanging: Vec::new(),
+        status: Status::default(),
+        told: (None, None, None),
+    };
     worker.say(&Report::Ready(Ok(())));
     while let Some(command) = worker.command() {
         match command {
@@ -44,7 +52,14 @@ fn serve(socket: UnixStream) {
                     return;
                 }
             }
-            Command::Input { .. } | Command::Cpus(_) | Command::Memory(_) | Command::Swap(_) => {}
+            Command::Input { .. } => {}
+            Command::Cpus(cpus) => worker.told.0 = Some(cpus),
+            Command::Memory(bytes) => worker.told.1 = Some(bytes),
+            Command::Swap(bytes) => {
+                assert_eq!(worker.descriptors.len(), 1);
+                worker.descriptors.clear();
+                worker.told.2 = Some(bytes);
+            }
             Command::Cancel(run) => {
                 if worker.hanging.contains(&run) {
                     worker.hanging.retain(|hanging| *hanging != run);
@@ -60,6 +75,9 @@ struct Fake {
     received: Vec<u8>,
     descriptors: Vec<OwnedFd>,
     hanging: Vec<RunId>,
+    status: Status,
+    /// What the node said last of CPUs, memory and swap.
+    told: (Option<u32>, Option<u64>, Option<u64>),
 }
 
 impl Fake {
@@ -154,6 +172,25 @@ impl Fake {
                 self.hanging.push(run);
                 return Some(());
             }
+            "told" => self.print(run, Channel::Output, format!("{:?}", self.told).as_bytes()),
+            "rest" => {
+                self.print(run, Channel::Output, b"resting");
+                self.hanging.push(run);
+                self.status.idle += 1;
+                self.status.counts.new += 1;
+                self.say(&Report::Status(Box::new(self.status.clone())));
+                return Some(());
+            }
+            "boast" => {
+                self.say(&Report::Status(Box::new(absurd())));
+                self.hanging.push(run);
+                return Some(());
+            }
+            "flood" => {
+                let frames: Vec<u8> = frame::encode(&Report::Status(Box::default())).unwrap().repeat(100);
+                while self.socket.write_all(&frames).is_ok() {}
+                return None;
+            }
             "die" => return None,
             "die-once" => {
                 static DEAD: AtomicU64 = AtomicU64::new(0);
@@ -198,4 +235,28 @@ impl Fake {
         self.end(run, Outcome::Exited(status));
         Some(())
     }
+}
+
+/// Numbers that no worker can have.
+fn absurd() -> Status {
+    let most = u64::MAX;
+    let histogram = Histogram([most; 32]);
+    let counts = Counts {
+        turns: most,
+        new: most,
+        ready: most,
+        reimaged: most,
+        copies: most,
+        ended: most,
+        swapped_out: most,
+        swapped_in: most,
+        swap_failures: most,
+        exits: Exits { idle: most, kicks: most, ..Exits::default() },
+        start: histogram.clone(),
+        wake: histogram.clone(),
+        swap_in: histogram.clone(),
+        swap_out: histogram,
+    };
+    let many = u32::MAX;
+    Status { runnable: many, running: many, idle: many, swapped: many, memory_kib: most, swap_bytes: most, counts }
 }

@@ -1,6 +1,6 @@
 //! The rules for what a worker may report, run by run. No I/O.
 
-use super::TEXT_BYTES;
+use super::{TEXT_BYTES, pace::Pace};
 use denali_protocol::{
     bundle::path,
     job::{Channel, Clock, FaultCause, Limits, Outcome, VmId},
@@ -8,7 +8,10 @@ use denali_protocol::{
     receipt::StartPath,
 };
 use denali_vmm::worker::message::{Report, RunId, Start};
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Instant,
+};
 
 /// VMs of a worker are named upwards; of two that are started at once either may be reported first. No name comes
 /// further behind the highest one than this.
@@ -67,6 +70,9 @@ pub(crate) enum Violation {
     /// An end at a limit that the run does not have.
     #[error("run {} ended at a limit that it does not have", .0.0)]
     OtherLimit(RunId),
+    /// [`Report::Status`] far more often than agreed: each costs the node a little.
+    #[error("it told its state too often")]
+    Pace,
     /// More than all of it done.
     #[error("progress of {permille} thousandths")]
     Progress {
@@ -109,11 +115,18 @@ impl Vms {
 }
 
 /// The runs of one worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Runs {
     ready: bool,
+    pace: Pace,
     runs: HashMap<RunId, Run>,
     vms: Vms,
+}
+
+impl Default for Runs {
+    fn default() -> Self {
+        Self { ready: false, pace: Pace::new(Instant::now()), runs: HashMap::new(), vms: Vms::default() }
+    }
 }
 
 impl Runs {
@@ -133,7 +146,9 @@ impl Runs {
                 Ok(Report::Ready(result.map_err(|text| clip(&text))))
             }
             Report::Status(_) if !self.ready => Err(Violation::NotReady),
-            Report::Status(_) => Ok(report),
+            // Its numbers are only numbers: whoever uses them bounds them.
+            Report::Status(_) if self.pace.admit(Instant::now()) => Ok(report),
+            Report::Status(_) => Err(Violation::Pace),
             Report::Started { run, vm, path } => {
                 let state = self.run(run)?;
                 if path == StartPath::Reimaged && !state.reimage {

@@ -67,6 +67,7 @@ async fn each_broken_rule_is_found() {
         "long-frame",
         "talk-after-end",
         "ready-again",
+        "flood",
         "print 1000001",
         "die",
     ] {
@@ -161,4 +162,20 @@ fn a_run_ends_at_its_own_limits() {
     assert!(end(Outcome::OutputLimit { limit_bytes: LIMITS.output_bytes }));
     assert!(!end(time(Clock::Cpu, 1)) && !end(time(Clock::Wall, 1)));
     assert!(!end(Outcome::MemoryLimit { limit_bytes: 1 }) && !end(Outcome::OutputLimit { limit_bytes: 1 }));
+}
+
+#[test]
+fn a_state_is_told_at_a_pace() {
+    let since = std::time::Instant::now();
+    let at = |ms| since + Duration::from_millis(ms);
+    // Half an hour at the agreed pace, after a burst; and whoever doubles that is borne with.
+    let mut pace = pace::Pace::new(since);
+    assert!((0..20).all(|_| pace.admit(at(0))));
+    assert!((1..20_000).all(|n| pace.admit(at(100 * n))));
+    // A thousand a second are not.
+    let mut pace = pace::Pace::new(since);
+    let admitted = (0..10_000).take_while(|n| pace.admit(at(*n))).count();
+    assert!((20..30).contains(&admitted), "{admitted}");
+    // Nor before it is ready.
+    assert!(Runs::default().admit(Report::Status(Box::default())).is_err());
 }

@@ -1,7 +1,7 @@
 //! Where whole idle VMs wait on disk: their private pages, and a blob of CPU state that means nothing here.
 //!
-//! A [`SwapSpace`] is one file, set aside on the disk at the start so that no VM finds the disk full later. An image is one
-//! extent of it, so it is written and read in one go, and it leaves in memory only its [`Place`].
+//! A `SwapSpace` is one file, set aside on the disk at the start so that no VM finds the disk full later. An image is one
+//! extent of it, so it is written and read in one go, and it leaves in memory only its `Place`.
 //!
 //! What comes back is what was stored for this VM last, or an error: the checksum of an image is also in its place, and
 //! checksum, VM and sequence number are checked first. This finds what disks do wrong. It is no signature: whoever may
@@ -78,8 +78,11 @@ pub(crate) enum SwapError {
     },
 }
 
-/// Makes a file for a [`SwapSpace`]: without a name, so that it goes with the last process that has it open, and past the
+/// Makes a file for a `SwapSpace`: without a name, so that it goes with the last process that has it open, and past the
 /// page cache where the file system can do that, for a VM's image is read once and the cache would only hold it twice.
+///
+/// # Errors
+/// When the directory takes no files.
 pub fn create(directory: &Path) -> io::Result<File> {
     let file = tempfile::tempfile_in(directory)?;
     // A file system that can't do without the cache refuses the flag, and works all the same.

@@ -210,6 +210,7 @@ impl Engine {
             Ok(Applied::EndedBefore { succeeded }) => Some(*succeeded),
             _ => None,
         };
+        let mut lost = None;
         job.change(|state| {
             state.running.remove(&index);
             // One that was there before may be known: it costs a search then.
@@ -221,9 +222,11 @@ impl Engine {
                 *count = count.saturating_add(1);
             }
             if let (Ok(Applied::Done), Op::Finish { record, output, .. }) = (outcome, op) {
+                lost = Some(matches!(record.result.outcome, Outcome::Lost(_)));
                 state.fresh.insert(index, Arc::new((*record, output)));
             }
         });
+        lost.inspect(|lost| self.tenants.job_ended(job.key.client, *lost));
         self.written();
         let engine = Arc::clone(self);
         Some(Box::new(move || engine.on_settled(&job, index)))

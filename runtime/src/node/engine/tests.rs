@@ -11,7 +11,6 @@ use crate::{
 };
 use denali_protocol::{
     digest::Digest,
-    identity::PublicKey,
     job::{Indices, Limits, Outcome, OutputDigests, Usage},
     receipt::Receipt,
     wire::message::{JobResult, Submit},

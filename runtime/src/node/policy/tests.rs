@@ -30,14 +30,20 @@ fn nothing_said_is_the_default() {
 #[test]
 fn every_key_is_read() {
     let policy = parse(&format!(
-        "[node]\nslots = 3\nworkers = 9\nqueue_jobs = 7\nstore = \"1GiB\"\nresults_expire = \"1h\"\n\
-         [clients]\nallow = [\"{KEY}\"]\nqueue_jobs = 5\n\
+        "[node]\nslots = 3\nworkers = 9\nworker_vms = 2\ncpus = 1\nmemory = \"1GiB\"\nswap = \"2GiB\"\n\
+         swap_directory = \"/swap\"\nqueue_jobs = 7\nstore = \"1GiB\"\nresults_expire = \"1h\"\n\
+         [clients]\nallow = [\"{KEY}\"]\noperators = [\"{KEY}\"]\nqueue_jobs = 5\n\
          [unsigned]\nallow = false\nmemory = 8388608\ncpu_time = \"1s\"\nwall_time = \"2s\"\noutput = \"1KiB\"\nvms = 1\nqueue_jobs = 4\n\
          [[signer]]\nkey = \"{KEY}\"\nname = \"n\"\nmemory = \"2GiB\"\ncpu_time = \"1h\"\nwall_time = \"2h\"\n\
          output = \"1GiB\"\nvms = 2\n"
     ))
     .unwrap();
     assert_eq!((policy.node.slots, policy.node.store, policy.unsigned.memory), (3, 1 << 30, 8 << 20));
+    assert_eq!((policy.node.cpus, policy.node.memory, policy.node.swap), (1, 1 << 30, 2 << 30));
+    assert_eq!(policy.node.swap_directory.as_deref(), Some(Path::new("/swap")));
+    // Two for three slots, and four for others.
+    assert_eq!(policy.node.swap_workers(), 6);
+    assert!(policy.is_operator(PublicKey([1; 32])) && !policy.is_operator(PublicKey([2; 32])));
     assert_eq!(policy.unsigned_grant(), None);
     assert!(policy.admit(PublicKey([1; 32])).is_ok());
     assert!(policy.admit(PublicKey([2; 32])).unwrap_err().message.contains(&PublicKey([2; 32]).to_string()));
@@ -63,6 +69,8 @@ fn errors_name_file_line_and_what_is_allowed() {
     for (text, line, allowed) in [
         ("[node]\nslotz = 1", "line 2", "expected one of `slots`"),
         ("[node]\nslots = 0", "line 2", "allowed are 1 to 65536"),
+        ("[node]\ncpus = 1025", "line 2", "allowed are 1 to 1024"),
+        ("[node]\nworker_vms = 0", "line 2", "allowed are 1 to 10000"),
         ("[unsigned]\n\nmemory = \"64 bananas\"", "line 3", "such as \"64MiB\""),
         ("[unsigned]\nmemory = \"1KiB\"", "line 2", "allowed are 4194304 to"),
         ("[unsigned]\ncpu_time = \"100d\"", "line 2", "30 days"),
@@ -74,6 +82,8 @@ fn errors_name_file_line_and_what_is_allowed() {
         let error = parse(text).unwrap_err().to_string();
         assert!(error.contains("policy.toml") && error.contains(line) && error.contains(allowed), "{text}: {error}");
     }
+    let little = parse("[node]\nslots = 2\nswap = \"1MiB\"").unwrap_err().to_string();
+    assert!(little.contains("policy.toml") && little.contains("5242880 or more"), "{little}");
     let twice = format!("[[signer]]\nkey = \"{KEY}\"\n[[signer]]\nkey = \"{KEY}\"");
     assert!(matches!(parse(&twice), Err(PolicyError::SignerTwice { .. })));
 }
@@ -104,8 +114,11 @@ fn the_documented_policy_is_one_and_its_defaults_are_true() {
     let signer = policy.signer.remove(0);
     let bare = parse(&format!("[[signer]]\nkey = \"{}\"", signer.key.0)).unwrap().signer.remove(0);
     assert_eq!(signer, Signer { name: "the lab".to_owned(), vms: Some(2), ..bare });
-    let slots = Policy::default().node;
-    policy.node = NodeShare { slots: slots.slots, workers: slots.workers, ..policy.node };
+    // These follow from the machine.
+    let NodeShare { slots, workers, cpus, memory, swap_directory, .. } = Policy::default().node;
+    policy.node = NodeShare { slots, workers, cpus, memory, swap_directory, ..policy.node };
+    assert!(policy.is_operator(policy.clients.operators[0].0));
+    policy.clients.operators.clear();
     policy.clients.allow = None;
     policy.unsigned.vms = None;
     assert_eq!(policy, Policy::default());

@@ -74,6 +74,16 @@ pub(super) fn slots<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D
     u32::try_from(slots).map_err(D::Error::custom)
 }
 
+pub(super) fn worker_vms<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let vms = within(u64::deserialize(deserializer)?, &(1..=10_000), "VMs in a worker")?;
+    u32::try_from(vms).map_err(D::Error::custom)
+}
+
+pub(super) fn cpus<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let cpus = within(u64::deserialize(deserializer)?, &(1..=1024), "CPUs")?;
+    u32::try_from(cpus).map_err(D::Error::custom)
+}
+
 pub(super) fn some_slots<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     slots(deserializer).map(Some)
 }

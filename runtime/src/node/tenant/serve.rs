@@ -1,6 +1,6 @@
 //! The task of one worker: starts it, reads what it reports, accounts for its runs when it is gone.
 
-use super::{IDLE, Launcher, Spawned, Tenant};
+use super::{IDLE, Launcher, Process, Spawned};
 use crate::{
     node::{engine::Engine, job::Run},
     worker::{Reports, Worker},
@@ -9,7 +9,7 @@ use denali_protocol::job::{Channel, Outcome, Usage};
 use denali_vmm::worker::message::Report;
 use std::{
     sync::{Arc, Weak, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// How often a worker's overdue runs and idleness are looked at.
@@ -21,37 +21,37 @@ const SPAWN_PAUSES: [Duration; 3] = [Duration::from_millis(100), Duration::from_
 /// Reads the reports of one worker, the spare one or a new one, until it is dead or idle.
 pub(super) async fn serve(
     engine: Weak<Engine>,
-    tenant: Arc<Tenant>,
+    process: Arc<Process>,
     launcher: Launcher,
     spare: Option<(Worker, Reports)>,
 ) {
     let spawned = match spare {
         Some(spare) => Ok(spare),
-        None => spawn(launcher, &tenant).await,
+        None => spawn(launcher, &process).await,
     };
     let why = match spawned {
         Ok((worker, reports)) => {
-            adopt(&tenant, worker);
+            process.adopt(worker);
             tokio::spawn(replace_spare(Weak::clone(&engine), launcher));
-            read(&engine, &tenant, reports).await
+            read(&engine, &process, reports).await
         }
         Err(error) => format!("no worker could be started: {error}"),
     };
     let Some(engine) = engine.upgrade() else { return };
-    engine.tenants.remove(&tenant);
-    let runs = tenant.close();
+    let runs = process.close();
+    engine.tenants.strike(&process);
     if !runs.is_empty() {
-        tracing::warn!(client = %tenant.client.short(), runs = runs.len(), "a worker was lost: {why}");
+        tracing::warn!(client = %process.client.short(), runs = runs.len(), "a worker was lost: {why}");
     }
     for run in runs {
         engine.lost(&run, &why);
     }
 }
 
-async fn spawn(launcher: Launcher, tenant: &Tenant) -> Spawned {
+async fn spawn(launcher: Launcher, process: &Process) -> Spawned {
     for pause in SPAWN_PAUSES {
         match launcher.0().await {
-            Err(error) if !tenant.state().closed => {
+            Err(error) if !process.state().closed => {
                 tracing::warn!("a worker could not be started, trying again: {error}");
                 tokio::time::sleep(pause).await;
             }
@@ -71,29 +71,8 @@ async fn replace_spare(engine: Weak<Engine>, launcher: Launcher) {
     }
 }
 
-/// The worker is ready: gives it what waits.
-fn adopt(tenant: &Tenant, worker: Worker) {
-    let mut state = tenant.state();
-    if state.closed {
-        return worker.kill();
-    }
-    for (start, bundle, input) in std::mem::take(&mut state.waiting) {
-        let run = start.run;
-        let given = state.runs.get_mut(&run).map(|given| {
-            given.sent = Some(Instant::now());
-            Arc::clone(&given.run)
-        });
-        // Fails only for a worker that is dead already: its reader will see.
-        let _ = worker.start(start, bundle, input);
-        if given.is_some_and(|run| run.job.state().totals.cancelled) {
-            let _ = worker.cancel(run);
-        }
-    }
-    state.worker = Some(worker);
-}
-
 /// Reads reports until there are no more, and says why.
-pub(super) async fn read(engine: &Weak<Engine>, tenant: &Tenant, mut reports: Reports) -> String {
+pub(super) async fn read(engine: &Weak<Engine>, process: &Process, mut reports: Reports) -> String {
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -102,17 +81,17 @@ pub(super) async fn read(engine: &Weak<Engine>, tenant: &Tenant, mut reports: Re
             report = reports.next() => match report {
                 Ok(report) => {
                     let Some(engine) = engine.upgrade() else { return "the node is stopping".to_owned() };
-                    heed(&engine, tenant, report);
+                    heed(&engine, process, report);
                     // Thousands of reports may have been read at once: others have their turns, the clock among them.
                     tokio::task::consume_budget().await;
                 }
                 Err(death) => return death.to_string(),
             },
             _ = look.tick() => {
-                if tenant.retire(IDLE) {
+                if process.retire(IDLE) {
                     return "it was idle".to_owned();
                 }
-                if let Some(run) = tenant.overdue() {
+                if let Some(run) = process.overdue() {
                     return format!("it did not end job {} in time", run.job.key.job);
                 }
             }
@@ -121,35 +100,30 @@ pub(super) async fn read(engine: &Weak<Engine>, tenant: &Tenant, mut reports: Re
 }
 
 /// One report, which follows the rules.
-fn heed(engine: &Arc<Engine>, tenant: &Tenant, report: Report) {
-    let run = |id| tenant.state().runs.get(&id).map(|given| Arc::clone(&given.run));
+fn heed(engine: &Arc<Engine>, process: &Process, report: Report) {
     match report {
-        Report::Ready(_) | Report::Status(_) => {}
+        Report::Ready(_) => {}
+        Report::Status(status) => process.learn(&status, engine.tenants.bounds),
         Report::Started { run: id, vm, path } => {
-            if let Some(run) = run(id) {
+            if let Some(run) = process.run(id) {
                 let _ = run.vm.set((vm, path));
                 run.job.wake();
             }
         }
         Report::Output { run: id, channel, bytes } => {
-            if let Some(run) = run(id) {
-                keep(tenant, &run, channel, &bytes);
+            if let Some(run) = process.run(id) {
+                keep(process, &run, channel, &bytes);
             }
         }
         Report::Progress { run: id, permille } => {
-            if let Some(run) = run(id)
+            if let Some(run) = process.run(id)
                 && run.permille.swap(permille, Ordering::Relaxed) != permille
             {
                 run.job.wake();
             }
         }
         Report::Ended { run: id, outcome, usage } => {
-            let given = {
-                let mut state = tenant.state();
-                state.last_used = Instant::now();
-                state.runs.remove(&id)
-            };
-            if let Some(given) = given {
+            if let Some(given) = process.release(id, usage.cpu_us) {
                 let (run, usage) = (&given.run, possible(usage, given.elapsed()));
                 let cancelled = run.job.state().totals.cancelled;
                 // A worker that says so on its own does not speak for the client.
@@ -170,7 +144,7 @@ pub(super) fn possible(usage: Usage, elapsed: Duration) -> Usage {
     Usage { cpu_us, wall_us, start_us: usage.start_us.min(most_us), ..usage }
 }
 
-fn keep(tenant: &Tenant, run: &Arc<Run>, channel: Channel, bytes: &[u8]) {
+fn keep(process: &Process, run: &Arc<Run>, channel: Channel, bytes: &[u8]) {
     if run.unkept.load(Ordering::Relaxed) {
         return;
     }
@@ -180,9 +154,7 @@ fn keep(tenant: &Tenant, run: &Arc<Run>, channel: Channel, bytes: &[u8]) {
         Err(error) => {
             tracing::error!(job = %run.job.key.job, "its output cannot be kept, so it is stopped: {error}");
             run.unkept.store(true, Ordering::Relaxed);
-            if let Some(worker) = &tenant.state().worker {
-                let _ = worker.cancel(run.id);
-            }
+            process.cancel(run.id);
         }
     }
 }

@@ -4,8 +4,9 @@ use super::*;
 use crate::{
     node::{
         job::{JobState, LiveJob},
-        policy::Policy,
+        policy::{self, Policy},
         queue::{Pick, Ticket},
+        shares,
         spool::Spool,
         store::{JobKey, JobRecord, Store},
     },
@@ -16,64 +17,222 @@ use denali_protocol::{
     identity::KeyPair,
     job::{Exits, Indices, Limits, Usage},
 };
-use std::fs::File;
+use denali_vmm::worker::message::RunId;
+use std::{fs::File, time::Instant};
 
 const LIMITS: Limits =
     Limits { memory_bytes: 1 << 24, cpu_time_us: 1_000_000, wall_time_us: 1_000_000, output_bytes: 1_000_000 };
 
-fn run(engine: &Engine, client: PublicKey, deadline: Instant) -> Arc<Run> {
-    let record = JobRecord {
-        bundle: Digest::of(b""),
-        name: "test".to_owned(),
-        arguments: Vec::new(),
-        indices: Indices::SINGLE,
-        input_bytes: 0,
-        input: Digest::of(b""),
-        limits: LIMITS,
-        vms: 1,
-        accepted_unix_ms: 0,
+/// An engine whose client has so many VMs a worker, and what holds its data.
+struct Bench {
+    _data: tempfile::TempDir,
+    engine: Arc<Engine>,
+    next: AtomicU64,
+}
+
+impl Bench {
+    fn new(node: &NodeShare) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let store = Store::open(data.path()).unwrap();
+        let swap_directory = Some(data.path().to_owned());
+        let policy = Policy { node: NodeShare { swap_directory, ..node.clone() }, ..Policy::default() };
+        let engine = Engine::new(KeyPair::from_seed(&[2; 32]), policy, store, Launcher(fake::launch));
+        Self { _data: data, engine, next: AtomicU64::new(1) }
+    }
+
+    fn run(&self, client: PublicKey, deadline: Instant) -> Arc<Run> {
+        let record = JobRecord {
+            bundle: Digest::of(b""),
+            name: "test".to_owned(),
+            arguments: Vec::new(),
+            indices: Indices::SINGLE,
+            input_bytes: 0,
+            input: Digest::of(b""),
+            limits: LIMITS,
+            vms: 1,
+            accepted_unix_ms: 0,
+        };
+        let key = JobKey { client, job: "j".parse().unwrap() };
+        let job = Arc::new(LiveJob::new(key, Ticket(1), record, None, JobState::default()));
+        let pick = Pick { client, ticket: Ticket(1), index: 0 };
+        let spool = Spool::new(Arc::clone(&self.engine.store.files));
+        let id = RunId(self.next.fetch_add(1, Ordering::Relaxed));
+        Arc::new(Run::new(id, pick, job, deadline, spool))
+    }
+
+    fn assignment(&self, run: Arc<Run>, words: &str) -> Assignment {
+        let start = Start {
+            run: run.id,
+            bundle: Digest::of(b""),
+            arguments: words.split(' ').map(str::to_owned).collect(),
+            limits: LIMITS,
+            input: denali_vmm::worker::message::InputKind::Descriptor,
+            reimage: true,
+        };
+        let nothing = || OwnedFd::from(File::open("/dev/null").unwrap());
+        Assignment { run, start, bundle: nothing(), input: nothing() }
+    }
+
+    /// Starts a run, as the engine does.
+    fn start(&self, client: PublicKey, words: &str) -> Arc<Run> {
+        let run = self.run(client, Instant::now() + Duration::from_secs(60));
+        self.engine.tenants.assign(&self.engine, self.assignment(Arc::clone(&run), words));
+        run
+    }
+
+    /// The runs of each worker of a client.
+    fn runs(&self, client: PublicKey) -> Vec<usize> {
+        let roll = self.engine.tenants.roll();
+        let workers = roll.by_client.get(&client).map_or(&[][..], Vec::as_slice);
+        workers.iter().map(|process| process.state().runs.len()).collect()
+    }
+
+    /// What a client's worker was told, once it was told all of `expected`.
+    async fn is_told(&self, client: PublicKey, expected: &str) {
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            let run = self.start(client, "told");
+            until(|| !output(&run).is_empty()).await;
+            let told = output(&run);
+            if told == expected {
+                return;
+            }
+            assert!(Instant::now() < end, "{told}, not {expected}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// What a run put out so far.
+fn output(run: &Run) -> String {
+    let bytes = run.spool().read(&mut Default::default()).unwrap();
+    bytes.map_or_else(String::new, |(_, bytes)| String::from_utf8(bytes).unwrap())
+}
+
+fn client(seed: u8) -> PublicKey {
+    KeyPair::from_seed(&[seed; 32]).public()
+}
+
+fn node(slots: u32, worker_vms: u32) -> NodeShare {
+    NodeShare { slots, workers: 1, worker_vms, ..NodeShare::default() }
+}
+
+async fn until(what: impl Fn() -> bool) {
+    let wait = async {
+        while !what() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     };
-    let key = JobKey { client, job: "j".parse().unwrap() };
-    let job = Arc::new(LiveJob::new(key, Ticket(1), record, None, JobState::default()));
-    let pick = Pick { client, ticket: Ticket(1), index: 0 };
-    Arc::new(Run::new(RunId(1), pick, job, deadline, Spool::new(Arc::clone(&engine.store.files))))
+    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it did not happen");
 }
 
 #[tokio::test]
 async fn a_worker_that_never_stops_talking_does_not_outlast_a_run_s_deadline() {
-    let data = tempfile::tempdir().unwrap();
-    let client = KeyPair::from_seed(&[1; 32]).public();
-    let store = Store::open(data.path()).unwrap();
-    let engine = Engine::new(KeyPair::from_seed(&[2; 32]), Policy::default(), store, Launcher(fake::launch));
+    let bench = Bench::new(&NodeShare::default());
     let (worker, reports) = fake::launch().await.unwrap();
-    let state = TenantState {
-        worker: Some(worker.clone()),
-        waiting: Vec::new(),
-        runs: HashMap::new(),
-        last_used: Instant::now(),
-        closed: false,
-    };
-    let tenant = Tenant { client, state: Mutex::new(state) };
-    let start = Start {
-        run: RunId(1),
-        bundle: Digest::of(b""),
-        arguments: vec!["chatter".to_owned()],
-        limits: LIMITS,
-        input: denali_vmm::worker::message::InputKind::Descriptor,
-        reimage: true,
-    };
-    let nothing = || OwnedFd::from(File::open("/dev/null").unwrap());
-    let run = run(&engine, client, Instant::now());
-    assert!(tenant.take(Assignment { run, start, bundle: nothing(), input: nothing() }).is_none());
+    let process = Process::new(WorkerId(1), client(1), Arc::clone(&bench.engine.tenants.shares));
+    process.adopt(worker.clone());
+    let run = bench.run(client(1), Instant::now());
+    assert!(process.take(bench.assignment(run, "chatter")).is_none());
     // It is well under way when the node listens, so that there is always a report to read.
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let weak = Arc::downgrade(&engine);
-    let read = serve::read(&weak, &tenant, reports);
+    let weak = Arc::downgrade(&bench.engine);
+    let read = serve::read(&weak, &process, reports);
     let since = Instant::now();
     let why = read.await;
     assert!(why.contains("did not end job j in time"), "{why}");
     assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
     worker.kill();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_gets_another_worker_where_all_of_its_are_full() {
+    let bench = Bench::new(&node(20, 3));
+    let runs: Vec<_> = (0..7).map(|_| bench.start(client(1), "hang")).collect();
+    let other = bench.start(client(2), "hang");
+    assert_eq!((bench.runs(client(1)), bench.runs(client(2))), (vec![3, 3, 1], vec![1]));
+    until(|| runs.iter().chain([&other]).all(|run| run.vm.get().is_some())).await;
+    // Each is cancelled where it is.
+    let end = |run: &Arc<Run>| {
+        run.job.change(|state| state.totals.cancelled = true);
+        bench.engine.tenants.cancel(run);
+    };
+    [0, 3, 4].iter().for_each(|n| end(&runs[*n]));
+    until(|| bench.runs(client(1)) == [2, 1, 1]).await;
+    // The fullest with room is filled, so that the others empty.
+    let _more = [bench.start(client(1), "hang"), bench.start(client(1), "hang")];
+    assert_eq!(bench.runs(client(1)), [3, 2, 1]);
+    end(&runs[6]);
+    until(|| bench.runs(client(1)) == [3, 2, 0]).await;
+    assert_eq!(bench.engine.tenants.runs(), 6);
+    // What is empty goes, at the latest when others need its place.
+    let crowd: Vec<_> = (3..=20).map(|seed| bench.start(client(seed), "hang")).collect();
+    assert_eq!(bench.runs(client(1)), [3, 2]);
+    until(|| crowd.iter().all(|run| run.vm.get().is_some())).await;
+    bench.engine.tenants.close();
+    assert_eq!(bench.engine.tenants.runs(), 0);
+    assert!(bench.engine.tenants.roll().by_client.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_dies_takes_its_own_runs_along() {
+    let bench = Bench::new(&node(20, 2));
+    let kept = [bench.start(client(1), "hang"), bench.start(client(1), "rest")];
+    let lost = bench.start(client(1), "rest");
+    until(|| bench.engine.tenants.census().counts.new >= 2).await;
+    bench.start(client(1), "die");
+    until(|| lost.job.state().lost.get(&0) == Some(&1)).await;
+    assert_eq!(bench.runs(client(1)), [2]);
+    assert!(kept.iter().all(|run| run.job.state().lost.is_empty()));
+    // What it did is not forgotten, what it held is.
+    let census = bench.engine.tenants.census();
+    assert_eq!((census.counts.new, census.all.idle, census.all.workers), (2, 1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_are_told_what_they_may_use() {
+    let two = NodeShare { cpus: 2, memory: 1 << 30, swap: 1 << 20, ..node(20, 3) };
+    let bench = Bench::new(&two);
+    let shares = Arc::clone(&bench.engine.tenants.shares);
+    let rounds = tokio::spawn(async move { shares.pass_on().await });
+    // Alone it has all; of CPUs it is told only where that is not all of the host's.
+    let all = if shares::host_cpus() == 2 { "None" } else { "Some(2)" };
+    bench.is_told(client(1), &format!("({all}, Some(1073741824), None)")).await;
+    let runs: Vec<_> = [1, 1, 2].map(|seed| bench.start(client(seed), "hang")).into();
+    bench.is_told(client(1), "(Some(1), Some(536870912), None)").await;
+    bench.is_told(client(2), "(Some(1), Some(536870912), None)").await;
+    // One of the second's idles: it wants no more than its other one, and gets disk.
+    let resting = bench.start(client(2), "rest");
+    let swap = two_to_the(20) / u64::from(bench.engine.policy.node.swap_workers());
+    bench.is_told(client(2), &format!("(Some(1), Some(536870912), Some({swap}))")).await;
+    for run in runs.iter().chain([&resting]).filter(|run| run.pick.client == client(2)) {
+        run.job.change(|state| state.totals.cancelled = true);
+        bench.engine.tenants.cancel(run);
+    }
+    // The first has two VMs that want CPUs, and nobody else wants one.
+    until(|| bench.runs(client(2)) == [0]).await;
+    bench.is_told(client(1), "(Some(2), Some(536870912), None)").await;
+    rounds.abort();
+}
+
+fn two_to_the(n: u32) -> u64 {
+    1 << n
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_boasts_harms_nobody() {
+    let bench = Bench::new(&NodeShare { swap: 1 << 30, ..node(20, 3) });
+    bench.start(client(1), "boast");
+    until(|| bench.engine.tenants.census().all.idle > 0).await;
+    let census = bench.engine.tenants.census();
+    assert_eq!((census.all.idle, census.all.running, census.all.swap_bytes), (3, 3, 1 << 30));
+    assert!(census.all.memory_kib <= policy::host_memory() / 1024 && census.counts.new < 1 << 40);
+    // Another client's job runs all the same.
+    let run = bench.start(client(2), "told");
+    until(|| !output(&run).is_empty()).await;
+    bench.engine.tenants.close();
+    until(|| bench.engine.tenants.census().all.workers == 0).await;
+    assert_eq!(bench.engine.tenants.census().counts.new, census.counts.new);
 }
 
 #[test]

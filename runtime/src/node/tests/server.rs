@@ -116,3 +116,47 @@ async fn echoes_are_small_and_one_connection_has_few_requests_open() {
     assert!(tokio::time::timeout(Duration::from_secs(1), full).await.is_err());
     assert!((64..=80).contains(&open.len()), "{}", open.len());
 }
+
+/// What the node does, as far as this client may know.
+async fn top(client: &Peer) -> Box<Top> {
+    match client.answer(&Request::Top).await {
+        Response::Top(top) => top,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_does_is_told_as_far_as_it_concerns_who_asks() {
+    let key = |seed| KeyPair::from_seed(&[seed; 32]).public();
+    let operators = format!("[clients]\nallow = [\"{}\", \"{}\"]\noperators = [\"{}\"]", key(1), key(2), key(9));
+    let grid = Grid::start(&format!("[node]\nslots = 3\nworker_vms = 1\n[unsigned]\nvms = 2\n{operators}")).await;
+    let (one, two, operator) = (grid.client(1).await, grid.client(2).await, grid.client(9).await);
+    let quietly = |submit| Submit { attach: false, ..submit };
+    two.run(&job("done", "exit 0"), b"").await;
+    one.submit(&quietly(array("rests", "rest", 2)), b"").await.unwrap();
+    two.submit(&quietly(job("boasts", "boast")), b"").await.unwrap();
+    let all = tokio::time::timeout(SOON, async {
+        loop {
+            let all = top(&operator).await;
+            if all.all.idle == 3 && all.all.jobs_ended == 1 {
+                return all;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let all = all.await.unwrap();
+    let by_client: BTreeMap<_, _> = all.by_client.clone().unwrap().into_iter().collect();
+    // Two VMs on two workers, and another that waits. Whoever boasts is believed what a worker can have.
+    let own = by_client[&key(1)];
+    assert_eq!((own.idle, own.running, own.workers, own.jobs_running, own.jobs_queued), (2, 0, 2, 2, 1));
+    let boaster = by_client[&key(2)];
+    assert_eq!((boaster.idle, boaster.running, boaster.workers, boaster.jobs_ended), (1, 1, 1, 1));
+    assert!(all.starts.new < 1 << 40 && all.all.memory_bytes <= policy::host_memory());
+    assert_eq!((all.clients, all.own), (2, Default::default()));
+    // The others see what is theirs.
+    let seen = top(&one).await;
+    assert_eq!((seen.own, seen.by_client, seen.all.jobs_running), (own, None, 3));
+    // An operator need not be one who may submit jobs, and a stranger is told nothing.
+    assert_eq!(operator.submit(&job("j", "exit 0"), b"").await.unwrap_err().kind, RefusalKind::Denied);
+    assert!(matches!(grid.client(3).await.answer(&Request::Top).await, Response::Refused(_)));
+}
