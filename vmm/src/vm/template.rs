@@ -5,7 +5,7 @@ use crate::{
     kvm::{CpuState, GuestMemory, Host},
     machine::image::{Image, Part, memory_file, seal},
 };
-use denali_abi::memory::PAGE_BYTES;
+use denali_abi::memory::{PAGE_BYTES, REGISTERS};
 use std::{
     io,
     ops::Range,
@@ -48,7 +48,9 @@ impl Template {
     pub(super) fn warm(host: &Host, hardware: &Hardware, checkpoint: CpuState) -> io::Result<Self> {
         let memory = hardware.machine.memory();
         let mut image = hardware.template.image.clone();
-        let (ram, supervisor) = (memory.private_ram(&host.pagemap)?, memory.private_supervisor(&host.pagemap)?);
+        let (mut ram, supervisor) = (memory.private_ram(&host.pagemap)?, memory.private_supervisor(&host.pagemap)?);
+        // The virtual registers are written anew at each start.
+        ram.retain(|run| *run != (REGISTERS..REGISTERS + PAGE_BYTES));
         image.ram.extend(copy(&memory.ram(), ram)?);
         image.supervisor.extend(copy(&memory.supervisor(), supervisor)?);
         Ok(Self { checkpoint: Some(Box::new(checkpoint)), ..Self::cold(image)? })
