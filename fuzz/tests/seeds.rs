@@ -18,7 +18,7 @@ use denali_protocol::{
         top::{Durations, Share},
     },
 };
-use denali_vmm::worker::message::{Command, Histogram, InputKind, Report, RunId, Start, Status};
+use denali_vmm::worker::message::{Command, Histogram, Input, Report, RunId, Start, Status};
 use serde::Serialize;
 use std::{fs, path::PathBuf};
 
@@ -197,7 +197,7 @@ fn worker() -> [(&'static str, Vec<u8>); 5] {
         bundle: Digest::of(b"bundle"),
         arguments: vec!["a".to_owned()],
         limits,
-        input: InputKind::Descriptor,
+        input: Input::Descriptor,
         reimage: true,
     };
     let mut status = Status { idle: 3, ..Status::default() };

@@ -121,15 +121,16 @@ impl Worker {
         }
     }
 
-    /// Starts a VM. `bundle` is the content, which can be mapped and will not change; `input` is read from its current
-    /// position to its end.
+    /// Starts a VM. `bundle` is the content, which can be mapped and will not change; `input`, where it comes by a
+    /// descriptor, is read from its current position to its end.
     ///
     /// # Errors
     /// When the worker is gone.
-    pub(crate) fn start(&self, start: Start, bundle: OwnedFd, input: OwnedFd) -> Result<(), GoneError> {
+    pub(crate) fn start(&self, start: Start, bundle: OwnedFd, input: Option<OwnedFd>) -> Result<(), GoneError> {
         // Known before the command is out: the first report may be quicker than this thread.
         self.0.runs().begin(&start);
-        self.0.link.send(&Command::Start(start), vec![bundle, input]).map_err(|_| self.0.gone())
+        let descriptors = std::iter::once(bundle).chain(input).collect();
+        self.0.link.send(&Command::Start(start), descriptors).map_err(|_| self.0.gone())
     }
 
     /// Ends a run as cancelled. It reports its end as any other run does.

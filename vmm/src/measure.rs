@@ -208,8 +208,7 @@ impl Program {
 
     fn job(&self, arguments: &[String], input: &[u8]) -> (Assignment, Collected) {
         let collected = Collected::default();
-        let mut feed = Feed::messages();
-        feed.push(input.to_vec(), true);
+        let feed = Feed::bytes_of(input.to_vec());
         let sink = Box::new(collected.clone());
         let job = Assignment { vm: VmId(0), arguments: arguments.to_vec(), limits: self.limits, input: feed, sink };
         (job, collected)

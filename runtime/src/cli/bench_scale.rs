@@ -7,11 +7,10 @@ use denali_protocol::{
     digest::Digest,
     job::{Channel, Limits},
 };
-use denali_vmm::worker::message::{Command, InputKind, Report, RunId, Start, Status};
+use denali_vmm::worker::message::{Command, Input, Report, RunId, Start, Status};
 use serde::Serialize;
 use std::{
     fs,
-    os::fd::AsFd,
     path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
@@ -231,11 +230,10 @@ impl Fleet {
             bundle: Digest::of(content),
             arguments: Vec::new(),
             limits,
-            input: InputKind::Messages,
+            input: Input::Messages,
             reimage: true,
         };
-        let nothing = fs::File::open("/dev/null")?;
-        Ok(self.worker(vm).start(start, sealed(content)?, nothing.as_fd().try_clone_to_owned()?)?)
+        Ok(self.worker(vm).start(start, sealed(content)?, None)?)
     }
 
     fn ask(&self, vm: u32) -> anyhow::Result<()> {

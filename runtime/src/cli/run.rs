@@ -18,7 +18,7 @@ use denali_protocol::{
     job::{Channel, Limits, Outcome, OutputDigests, Usage, VmId},
     wire::message::check_arguments,
 };
-use denali_vmm::worker::message::{InputKind, Report, RunId, Start};
+use denali_vmm::worker::message::{Input, Report, RunId, Start};
 use rustix::fs::{MemfdFlags, SealFlags};
 use serde::Serialize;
 use std::{
@@ -145,12 +145,12 @@ async fn run(args: &Args, program: &Program, limits: Limits) -> anyhow::Result<E
         bundle: program.digest,
         arguments: args.arguments.clone(),
         limits,
-        input: InputKind::Descriptor,
+        input: Input::Descriptor,
         reimage: false,
     };
     let input = io::stdin().as_fd().try_clone_to_owned().context("cannot pass on standard input")?;
     let bundle = sealed(&program.content).context("cannot put the bundle into memory")?;
-    worker.start(start, bundle, input)?;
+    worker.start(start, bundle, Some(input))?;
 
     let directory = args.output_dir.clone().map(|path| Directory::new(path, args.force));
     let mut watched = Box::pin(watch(&worker, reports, Outputs::new(directory)));

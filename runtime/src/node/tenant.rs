@@ -65,7 +65,7 @@ pub(crate) struct Assignment {
     /// The bundle's content.
     pub(crate) bundle: OwnedFd,
     /// The input.
-    pub(crate) input: OwnedFd,
+    pub(crate) input: Option<OwnedFd>,
 }
 
 /// All workers of a node.

@@ -9,11 +9,11 @@ use denali_protocol::{
     receipt::StartPath,
     wire::frame,
 };
-use denali_vmm::worker::message::{Command, Counts, Histogram, Report, RunId, Start, Status};
+use denali_vmm::worker::message::{Command, Counts, Histogram, Input, Report, RunId, Start, Status};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use std::{
     fs::File,
-    io::{IoSliceMut, Read, Write},
+    io::{IoSliceMut, Read, Seek, Write},
     mem::MaybeUninit,
     os::{fd::OwnedFd, unix::net::UnixStream},
     pin::Pin,
@@ -46,9 +46,17 @@ fn serve(socket: UnixStream) {
     while let Some(command) = worker.command() {
         match command {
             Command::Start(start) => {
-                let input = worker.descriptors.split_off(1).remove(0);
+                let input = match &start.input {
+                    Input::Bytes(bytes) => {
+                        let mut file = tempfile::tempfile().unwrap();
+                        file.write_all(bytes).unwrap();
+                        file.rewind().unwrap();
+                        file
+                    }
+                    Input::Descriptor | Input::Messages => File::from(worker.descriptors.split_off(1).remove(0)),
+                };
                 worker.descriptors.clear();
-                if worker.run(&start, File::from(input)).is_none() {
+                if worker.run(&start, input).is_none() {
                     return;
                 }
             }

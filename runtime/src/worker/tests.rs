@@ -19,7 +19,7 @@ fn start(run: u64, words: &str) -> Start {
         bundle: Digest([0; 32]),
         arguments,
         limits: LIMITS,
-        input: denali_vmm::worker::message::InputKind::Descriptor,
+        input: denali_vmm::worker::message::Input::Descriptor,
         reimage: true,
     }
 }
@@ -45,9 +45,9 @@ async fn an_honest_run_comes_to_its_end() {
     let mut input = tempfile::tempfile().unwrap();
     input.write_all(&[5; 100_000]).unwrap();
     std::io::Seek::rewind(&mut input).unwrap();
-    worker.start(start(1, "echo"), nothing(), input.into()).unwrap();
+    worker.start(start(1, "echo"), nothing(), Some(input.into())).unwrap();
     assert_eq!(until_end(&mut reports).await.unwrap(), (vec![5; 100_000], Outcome::Exited(0)));
-    worker.start(start(2, "hang"), nothing(), nothing()).unwrap();
+    worker.start(start(2, "hang"), nothing(), Some(nothing())).unwrap();
     worker.cancel(RunId(2)).unwrap();
     assert_eq!(until_end(&mut reports).await.unwrap(), (b"hanging".to_vec(), Outcome::Cancelled));
 }
@@ -72,7 +72,7 @@ async fn each_broken_rule_is_found() {
         "die",
     ] {
         let (worker, mut reports) = fake::launch().await.unwrap();
-        worker.start(start(1, words), nothing(), nothing()).unwrap();
+        worker.start(start(1, words), nothing(), Some(nothing())).unwrap();
         let death = loop {
             if let Err(death) = until_end(&mut reports).await {
                 break death;

@@ -53,6 +53,13 @@ impl Feed {
         Ok(Self::Descriptor { source, left, waiting: false })
     }
 
+    /// All of the input.
+    pub(crate) fn bytes_of(bytes: Vec<u8>) -> Self {
+        let mut feed = Self::messages();
+        feed.push(bytes, true);
+        feed
+    }
+
     /// Input that [`Feed::push`] brings.
     pub(crate) fn messages() -> Self {
         Self::Messages { pieces: VecDeque::new(), ended: false }
@@ -62,7 +69,8 @@ impl Feed {
     pub(crate) fn bytes(&self) -> u64 {
         match self {
             Self::Descriptor { left, .. } => left.unwrap_or(0),
-            Self::Messages { .. } | Self::Ended => 0,
+            Self::Messages { pieces, .. } => pieces.iter().map(|piece| piece.len() as u64).sum(),
+            Self::Ended => 0,
         }
     }
 

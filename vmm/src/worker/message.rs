@@ -17,13 +17,13 @@ pub struct RunId(pub u64);
 /// From the node to the worker.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Command {
-    /// Start a VM now. Two descriptors come with the frame (`SCM_RIGHTS`): the bundle's content, readable by `mmap`
-    /// and not to change any more (a sealed memfd, or a file of the store); and the job's input, a file or a pipe, read from its
-    /// current position to its end.
+    /// Start a VM now. With the frame come (`SCM_RIGHTS`) the bundle's content, readable by `mmap` and not to
+    /// change any more (a sealed memfd, or a file of the store); and, with [`Input::Descriptor`], the job's input, a file or a
+    /// pipe, read from its current position to its end.
     Start(Start),
     /// End this run, as [`Outcome::Cancelled`]. Of a run that has ended: nothing.
     Cancel(RunId),
-    /// More input for a run that was started with [`InputKind::Messages`]. Of another, or one that has ended: nothing.
+    /// More input for a run that was started with [`Input::Messages`]. Of another, or one that has ended: nothing.
     Input {
         /// The run.
         run: RunId,
@@ -43,9 +43,11 @@ pub enum Command {
 }
 
 /// How a job's input comes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum InputKind {
-    /// From the descriptor that came with the command.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Input {
+    /// Here it is: a small one, or none.
+    Bytes(#[serde(with = "denali_protocol::codec::bytes")] Vec<u8>),
+    /// From the second descriptor that came with the command.
     Descriptor,
     /// By [`Command::Input`].
     Messages,
@@ -63,7 +65,7 @@ pub struct Start {
     /// What the job may use.
     pub limits: Limits,
     /// How its input comes.
-    pub input: InputKind,
+    pub input: Input,
     /// Whether it may run in a VM that an earlier job of the same bundle ran in, put back to its start.
     pub reimage: bool,
 }

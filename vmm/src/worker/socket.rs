@@ -83,17 +83,9 @@ impl Commands {
         Ok(Some(command))
     }
 
-    /// The descriptor that came with the command just read.
+    /// The next descriptor that came with the command just read.
     pub(super) fn take_descriptor(&mut self) -> Result<OwnedFd, SocketError> {
         self.descriptors.pop_front().ok_or(SocketError::Descriptors)
-    }
-
-    /// The descriptors that came with the command just read: bundle and input.
-    pub(super) fn take_descriptors(&mut self) -> Result<(OwnedFd, OwnedFd), SocketError> {
-        match (self.descriptors.pop_front(), self.descriptors.pop_front()) {
-            (Some(bundle), Some(input)) => Ok((bundle, input)),
-            _ => Err(SocketError::Descriptors),
-        }
     }
 
     /// Reads more bytes, and any descriptors with them; none at the end of the stream.

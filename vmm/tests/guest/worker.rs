@@ -9,7 +9,7 @@ use denali_protocol::{
 };
 use denali_vmm::worker::{
     self,
-    message::{Command, InputKind, Report, RunId, Start},
+    message::{Command, Input, Report, RunId, Start},
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -108,7 +108,7 @@ impl Worker {
     /// Starts a job.
     pub(crate) fn begin(&mut self, job: Job<'_>) -> RunId {
         let Job { code, cpu, limits, arguments, input } = job;
-        self.begin_program(&image(&code.0), cpu, limits, arguments, Some(input))
+        self.begin_program(&image(&code.0), cpu, limits, arguments, Some(&input))
     }
 
     /// Starts a program; without a descriptor its input comes by messages.
@@ -118,7 +118,7 @@ impl Worker {
         cpu: CpuModel,
         limits: Limits,
         arguments: Vec<String>,
-        input: Option<OwnedFd>,
+        input: Option<&OwnedFd>,
     ) -> RunId {
         let run = RunId(self.next_run);
         self.next_run += 1;
@@ -135,10 +135,10 @@ impl Worker {
         let bundle = rustix::fs::memfd_create("bundle", MemfdFlags::CLOEXEC).expect("a memfd");
         let mut file = File::from(bundle);
         file.write_all(&content).expect("room for a bundle");
-        let kind = if input.is_some() { InputKind::Descriptor } else { InputKind::Messages };
-        let input = input.unwrap_or_else(|| File::open("/dev/null").expect("there is a null device").into());
+        let kind = if input.is_some() { Input::Descriptor } else { Input::Messages };
         let start = Start { run, bundle: Digest::of(&content), arguments, limits, input: kind, reimage: true };
-        self.send(&Command::Start(start), &[file.as_fd(), input.as_fd()]);
+        let descriptors: Vec<_> = std::iter::once(file.as_fd()).chain(input.map(AsFd::as_fd)).collect();
+        self.send(&Command::Start(start), &descriptors);
         run
     }
 

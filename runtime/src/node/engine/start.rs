@@ -9,7 +9,7 @@ use crate::node::{
     tenant::Assignment,
 };
 use denali_protocol::job::{Outcome, Usage};
-use denali_vmm::worker::message::{InputKind, RunId, Start};
+use denali_vmm::worker::message::{Input, RunId, Start};
 use rustix::fs::{MemfdFlags, memfd_create};
 use std::{
     fs::File,
@@ -99,16 +99,16 @@ impl Engine {
             return Ok(());
         }
         match self.descriptors(job) {
-            Ok((bundle, input)) => {
+            Ok((bundle, input, descriptor)) => {
                 let start = Start {
                     run: id,
                     bundle: job.record.bundle,
                     arguments: arguments(&job.record.arguments, pick.index),
                     limits,
-                    input: InputKind::Descriptor,
+                    input,
                     reimage: self.policy.node.reimage,
                 };
-                self.tenants.assign(self, Assignment { run: Arc::clone(&run), start, bundle, input });
+                self.tenants.assign(self, Assignment { run: Arc::clone(&run), start, bundle, input: descriptor });
                 // Who cancelled it meanwhile may have told the worker before it knew of the run.
                 if job.state().totals.cancelled {
                     self.tenants.cancel(&run);
@@ -126,8 +126,8 @@ impl Engine {
         Ok(())
     }
 
-    /// The content of the bundle, and the input from its beginning.
-    fn descriptors(&self, job: &LiveJob) -> Result<(OwnedFd, OwnedFd), StoreError> {
+    /// The content of the bundle, and the input from its beginning, with its descriptor if it comes by one.
+    fn descriptors(&self, job: &LiveJob) -> Result<(OwnedFd, Input, Option<OwnedFd>), StoreError> {
         let file = |kind, digest| {
             let missing = || StoreError::Corrupt(format!("the file of digest {digest} is not there"));
             self.store.files.get(kind, &digest)?.ok_or_else(missing)
@@ -135,16 +135,24 @@ impl Engine {
         let record = &job.record;
         let unwritten = job.state().unwritten_input.clone();
         let bundle = file(Kind::Bundle, record.bundle)?;
-        let input = match (record.input_bytes, &job.input) {
-            (0, _) => File::open("/dev/null")?,
-            (_, Some(bytes)) => memory_file(bytes)?,
-            (_, None) if let Some(bytes) = unwritten => memory_file(&bytes)?,
-            (_, None) if record.has_inline_input() => memory_file(&self.store.inline_input(&job.key)?)?,
-            (_, None) => file(Kind::Input, record.input)?,
+        let bytes = match (record.input_bytes, &job.input) {
+            (0, _) => Some(Vec::new()),
+            (_, Some(bytes)) => Some(bytes.clone()),
+            (_, None) if let Some(bytes) = unwritten => Some(bytes.to_vec()),
+            (_, None) if record.has_inline_input() => Some(self.store.inline_input(&job.key)?),
+            (_, None) => None,
         };
-        Ok((bundle.into(), input.into()))
+        let (input, descriptor) = match bytes {
+            Some(bytes) if bytes.len() <= COMMAND_INPUT_BYTES => (Input::Bytes(bytes), None),
+            Some(bytes) => (Input::Descriptor, Some(memory_file(&bytes)?.into())),
+            None => (Input::Descriptor, Some(file(Kind::Input, record.input)?.into())),
+        };
+        Ok((bundle.into(), input, descriptor))
     }
 }
+
+/// Input that goes along with the command. Larger ones go by a descriptor.
+const COMMAND_INPUT_BYTES: usize = 16 << 10;
 
 fn memory_file(bytes: &[u8]) -> Result<File, StoreError> {
     let mut file = File::from(memfd_create("input", MemfdFlags::CLOEXEC).map_err(std::io::Error::from)?);

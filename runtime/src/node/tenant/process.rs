@@ -36,7 +36,7 @@ pub(super) struct ProcessState {
     /// Absent until it is ready.
     pub(super) worker: Option<Worker>,
     /// What waits for it to be ready.
-    pub(super) waiting: Vec<(Start, OwnedFd, OwnedFd)>,
+    pub(super) waiting: Vec<(Start, OwnedFd, Option<OwnedFd>)>,
     pub(super) runs: HashMap<RunId, Given>,
     pub(super) last_used: Instant,
     /// Takes no more runs: it is dead or told to go.

@@ -66,11 +66,11 @@ impl Bench {
             bundle: Digest::of(b""),
             arguments: words.split(' ').map(str::to_owned).collect(),
             limits: LIMITS,
-            input: denali_vmm::worker::message::InputKind::Descriptor,
+            input: denali_vmm::worker::message::Input::Descriptor,
             reimage: true,
         };
         let nothing = || OwnedFd::from(File::open("/dev/null").unwrap());
-        Assignment { run, start, bundle: nothing(), input: nothing() }
+        Assignment { run, start, bundle: nothing(), input: Some(nothing()) }
     }
 
     /// Starts a run, as the engine does.

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::worker::{
     self,
-    message::{Command, InputKind, Report, RunId, Start},
+    message::{Command, Input, Report, RunId, Start},
 };
 use denali_protocol::{
     bundle::CpuModel,
@@ -18,7 +18,6 @@ use denali_protocol::{
 };
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use std::{
-    fs::File,
     io::{IoSlice, Read, Write},
     mem::MaybeUninit,
     os::{
@@ -70,13 +69,12 @@ impl Worker {
             bundle: Digest::of(&self.content),
             arguments: vec![argument.to_owned()],
             limits,
-            input: InputKind::Messages,
+            input: Input::Messages,
             reimage: true,
         };
         let mut bundle = tempfile::tempfile().expect("a file");
         bundle.write_all(&self.content).expect("room for a bundle");
-        let input = File::open("/dev/null").expect("there is a null device");
-        self.send(&Command::Start(start), &[bundle.as_fd(), input.as_fd()]);
+        self.send(&Command::Start(start), &[bundle.as_fd()]);
         let (mut path, mut output) = (None, Vec::new());
         loop {
             match self.report() {

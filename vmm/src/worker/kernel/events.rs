@@ -4,7 +4,7 @@ use super::{Kernel, Pending, Slot};
 use crate::{
     schedule::VmKey,
     worker::{
-        message::{Command, RunId},
+        message::{Command, Input, RunId},
         socket::{Commands, Next, SocketError},
     },
 };
@@ -66,9 +66,12 @@ impl Kernel {
     fn carry_out(&self, command: Command, commands: &mut Commands) -> Result<(), SocketError> {
         match command {
             Command::Start(start) => {
-                let (bundle, input) = commands.take_descriptors()?;
+                let bundle = commands.take_descriptor()?.into();
+                let input = match start.input {
+                    Input::Descriptor => Some(commands.take_descriptor()?.into()),
+                    Input::Bytes(_) | Input::Messages => None,
+                };
                 let key = VmKey(start.run.0);
-                let (bundle, input) = (bundle.into(), input.into());
                 self.state().admit(key, Pending { start, bundle, input, came: Instant::now() });
             }
             Command::Cancel(run) => self.cancel(run),

@@ -67,7 +67,8 @@ pub(super) struct Kernel {
 struct Pending {
     start: Start,
     bundle: File,
-    input: File,
+    /// The input's descriptor, if it comes from one.
+    input: Option<File>,
     came: Instant,
 }
 

@@ -11,7 +11,7 @@ use crate::{
     vm::{Assignment, Hardware, HardwareError, Stop, Vm},
     worker::{
         keeper::Chore,
-        message::{InputKind, Report, RunId},
+        message::{Input, Report, RunId},
         shelf::{Ready, Shelf},
     },
 };
@@ -213,9 +213,10 @@ impl Kernel {
             if error.blames_bundle() { Outcome::Unstartable(error.to_string()) } else { lost(&error) }
         })?;
         self.destroy(useless);
-        let input = match start.input {
-            InputKind::Descriptor => Feed::of(input).map_err(|error| lost(&error))?,
-            InputKind::Messages => Feed::messages(),
+        let input = match (start.input, input) {
+            (_, Some(input)) => Feed::of(input).map_err(|error| lost(&error))?,
+            (Input::Bytes(bytes), None) => Feed::bytes_of(bytes),
+            (Input::Messages | Input::Descriptor, None) => Feed::messages(),
         };
         let job = Assignment {
             vm: VmId(self.next_vm.fetch_add(1, Ordering::Relaxed)),

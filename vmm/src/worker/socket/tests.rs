@@ -1,5 +1,5 @@
 use super::{Commands, Next, SocketError};
-use crate::worker::message::{Command, InputKind, RunId, Start};
+use crate::worker::message::{Command, Input, RunId, Start};
 use denali_protocol::{
     digest::Digest,
     job::Limits,
@@ -23,7 +23,7 @@ fn pair() -> (UnixStream, Commands) {
 fn start(run: u64) -> Command {
     let limits = Limits { memory_bytes: 1, cpu_time_us: 2, wall_time_us: 3, output_bytes: 4 };
     let arguments = vec!["x".repeat(300)];
-    let input = InputKind::Descriptor;
+    let input = Input::Descriptor;
     Command::Start(Start { run: RunId(run), bundle: Digest::of(b""), arguments, limits, input, reimage: true })
 }
 
@@ -64,7 +64,7 @@ fn commands_split_at_every_byte_are_whole() {
         send(&node, &bytes[split..], &[]);
         drop(node);
         assert_eq!(wait(&mut commands).expect("a command"), Next::Command(start(1)));
-        let (bundle, input) = commands.take_descriptors().expect("two descriptors");
+        let [bundle, input] = [(); 2].map(|()| commands.take_descriptor().expect("two descriptors"));
         assert_eq!((text(bundle), text(input)), ("bundle".to_owned(), "input".to_owned()));
         assert_eq!(wait(&mut commands).expect("a command"), Next::Command(Command::Cancel(RunId(1))));
         assert_eq!(wait(&mut commands).expect("the end"), Next::Closed);
@@ -93,7 +93,7 @@ fn descriptors_stay_with_their_commands() {
     });
     for run in 0..50 {
         assert_eq!(wait(&mut commands).expect("a command"), Next::Command(start(run)));
-        let (bundle, input) = commands.take_descriptors().expect("two descriptors");
+        let [bundle, input] = [(); 2].map(|()| commands.take_descriptor().expect("two descriptors"));
         assert_eq!((text(bundle), text(input)), (run.to_string(), format!("input {run}")));
     }
     sender.join().expect("all was sent");
@@ -105,7 +105,8 @@ fn missing_descriptors_are_an_error() {
         let (node, mut commands) = pair();
         send(&node, &frame::encode(&start(1)).expect("a short command"), &files);
         assert!(wait(&mut commands).is_ok());
-        assert!(matches!(commands.take_descriptors(), Err(SocketError::Descriptors)));
+        let taken: Result<Vec<_>, _> = (0..2).map(|_| commands.take_descriptor()).collect();
+        assert!(matches!(taken, Err(SocketError::Descriptors)));
     }
 }
 
