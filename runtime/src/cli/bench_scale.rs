@@ -1,5 +1,10 @@
 //! `denali bench scale`: many VMs at once, in memory and on disk.
 
+mod figure;
+mod swap;
+mod sweep;
+mod zipf;
+
 use super::{
     distribution::Distribution,
     fleet::{Fleet, Server, available_bytes},
@@ -8,22 +13,20 @@ use super::{
     runtime::block_on,
     samples, units, wait,
 };
-use anyhow::ensure;
 use serde::Serialize;
 use std::{
     path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
 };
-
-/// Requests of the Zipf load on their way at once.
-const IN_FLIGHT: usize = 4;
+use swap::Swap;
+use sweep::Budget;
 
 /// Measure many VMs at once: to make them, to hold them, to have each answer a packet, and to wake them from disk.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  denali bench scale --vms 10000\n  denali bench scale --vms 10000 --memory 1GiB\n  \
-                        denali bench scale --vms 1000 --idle"
+                        denali bench scale --vms 1000 --idle\n  denali bench scale --sweep --plot sweep.svg"
 )]
 pub(crate) struct Args {
     /// VMs.
@@ -47,9 +50,15 @@ pub(crate) struct Args {
     /// Measure the CPU time that they use while they idle.
     #[arg(long)]
     idle: bool,
+    /// Measure how fast they answer when memory is short: with all that they need, and less and less of it.
+    #[arg(long, conflicts_with_all = ["memory", "idle"])]
+    sweep: bool,
     /// Print JSON: one object.
     #[arg(long)]
     json: bool,
+    /// Also draw the making of VMs, as SVG; with --memory how long answers take, with --sweep what memory does to that.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -68,7 +77,13 @@ struct Measured {
     idle: Option<Idle>,
     #[serde(skip_serializing_if = "Option::is_none")]
     swap: Option<Swap>,
+    /// From all the memory that they need to little of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sweep: Vec<Budget>,
     host: Host,
+    /// To make each, in µs.
+    #[serde(skip)]
+    created: Vec<u64>,
 }
 
 #[derive(Serialize)]
@@ -78,31 +93,11 @@ struct Idle {
     cpu_percent: f64,
 }
 
-#[derive(Serialize)]
-struct Swap {
-    memory_bytes: u64,
-    /// What the host's memory lost while the budget held.
-    used_bytes: u64,
-    /// VMs on disk when all had been made.
-    asleep: u32,
-    /// Packets to each VM in turn, so that the one meant is always the one that was used longest ago.
-    turn_answered: u32,
-    turn_woken_from_disk: u64,
-    wake_p50_us: u64,
-    wake_p99_us: u64,
-    /// Packets to VMs chosen by Zipf's law.
-    zipf_requests: u32,
-    zipf_answered: u32,
-    zipf_distinct: usize,
-    zipf_per_s: u64,
-    zipf_p50_us: u64,
-    zipf_p99_us: u64,
-    /// Memory that a VM on disk keeps.
-    asleep_bytes: u64,
-}
-
 pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
     let measured = block_on(measure(args))?;
+    if let Some(path) = &args.plot {
+        figure::draw(path, &measured)?;
+    }
     if args.json {
         print::json(&measured)?;
     } else {
@@ -131,9 +126,15 @@ fn show(measured: &Measured) -> anyhow::Result<()> {
         line("in turn: answered, from disk", format!("{}, {}", swap.turn_answered, swap.turn_woken_from_disk))?;
         line("  packet to answer", format!("{} µs, p99 {} µs", swap.wake_p50_us, swap.wake_p99_us))?;
         line("by Zipf's law: answered, of VMs", format!("{}, {}", swap.zipf_answered, swap.zipf_distinct))?;
+        line("in memory: packet to answer", format!("{} µs, p99 {} µs", swap.awake_p50_us, swap.awake_p99_us))?;
         let zipf = format!("{} µs, p99 {} µs, {} a second", swap.zipf_p50_us, swap.zipf_p99_us, swap.zipf_per_s);
         line("  packet to answer", zipf)?;
         line("memory that one on disk keeps", format!("{} bytes", swap.asleep_bytes))?;
+    }
+    for budget in &measured.sweep {
+        let Budget { percent, memory_bytes, per_s, p50_us, p99_us, from_disk, .. } = budget;
+        let what = format!("{percent} % of memory: {} MiB", memory_bytes >> 20);
+        line(&what, format!("{per_s} a second, {p50_us} µs, p99 {p99_us} µs, {from_disk} from disk"))?;
     }
     Ok(())
 }
@@ -144,6 +145,10 @@ async fn measure(args: &Args) -> anyhow::Result<Measured> {
     if let Some(memory) = args.memory {
         let share = memory / fleet.workers() as u64;
         fleet.bound(|_| share)?;
+        fleet.swap_into(&args.swap_directory, args.swap)?;
+    }
+    if args.sweep {
+        fleet.bound(|_| sweep::MEASURED)?;
         fleet.swap_into(&args.swap_directory, args.swap)?;
     }
     let free_before = available_bytes()?;
@@ -166,12 +171,15 @@ async fn measure(args: &Args) -> anyhow::Result<Measured> {
     let create_last_us = Distribution::of(created[created.len() - tenth..].to_vec()).median();
     let idle = if args.idle { Some(idle(&fleet).await?) } else { None };
     let swap = match args.memory {
-        Some(memory) => Some(swap(&mut fleet, args, memory, used).await?),
+        Some(memory) => Some(swap::measure(&mut fleet, args.vms, memory, used).await?),
         None => None,
     };
+    let sweep = if args.sweep { sweep::measure(&mut fleet, args.vms).await? } else { Vec::new() };
+    let workers = fleet.workers();
+    fleet.end().await;
     Ok(Measured {
         vms: args.vms,
-        workers: fleet.workers(),
+        workers,
         answered,
         create_first_us,
         create_last_us,
@@ -179,7 +187,9 @@ async fn measure(args: &Args) -> anyhow::Result<Measured> {
         resident_kib: args.memory.is_none().then(|| used as f64 / 1024.0 / f64::from(args.vms)),
         idle,
         swap,
+        sweep,
         host: Host::describe(),
+        created,
     })
 }
 
@@ -189,115 +199,4 @@ async fn idle(fleet: &Fleet) -> anyhow::Result<Idle> {
     let used = fleet.cpu_time()?.saturating_sub(before);
     let seconds = begun.elapsed().as_secs_f64();
     Ok(Idle { seconds, cpu_percent: used.as_secs_f64() / seconds * 100.0 })
-}
-
-async fn swap(fleet: &mut Fleet, args: &Args, memory: u64, used_bytes: u64) -> anyhow::Result<Swap> {
-    fleet.settle().await?;
-    let asleep = fleet.total(|status| status.swapped.into()) as u32;
-
-    let from_disk = fleet.total(|status| status.counts.swapped_in);
-    let mut turn = Vec::new();
-    for vm in 0..args.vms {
-        turn.push(units::micros(fleet.ask_one(vm).await?));
-    }
-    fleet.settle().await?;
-    let turn_woken_from_disk = fleet.total(|status| status.counts.swapped_in) - from_disk;
-    let turn_answered = turn.len() as u32;
-    let turn = Distribution::of(turn);
-    let zipf = zipf(fleet, args.vms).await?;
-
-    // All of them to disk.
-    fleet.bound(|_| 0)?;
-    let mut asleep_now = 0;
-    for _ in 0..60 {
-        fleet.settle().await?;
-        asleep_now = fleet.total(|status| status.swapped.into());
-        if asleep_now >= u64::from(args.vms) {
-            break;
-        }
-    }
-    ensure!(asleep_now > 0, "no VM went to disk");
-    let kept = fleet.anonymous_bytes().await?;
-    Ok(Swap {
-        memory_bytes: memory,
-        used_bytes,
-        asleep,
-        turn_answered,
-        turn_woken_from_disk,
-        wake_p50_us: turn.median(),
-        wake_p99_us: turn.percentile(99),
-        zipf_requests: zipf.requests,
-        zipf_answered: zipf.latencies.len() as u32,
-        zipf_distinct: zipf.distinct,
-        zipf_per_s: (f64::from(zipf.requests) / zipf.took.as_secs_f64()) as u64,
-        zipf_p50_us: Distribution::of(zipf.latencies.clone()).median(),
-        zipf_p99_us: Distribution::of(zipf.latencies).percentile(99),
-        asleep_bytes: kept / asleep_now,
-    })
-}
-
-async fn zipf(fleet: &mut Fleet, vms: u32) -> anyhow::Result<Zipf> {
-    let requests = vms.saturating_mul(2);
-    let mut chance = Chance(0x9e37_79b9_7f4a_7c15);
-    let weights: Vec<f64> = (1..=vms)
-        .scan(0.0, |sum, rank| {
-            *sum += 1.0 / f64::from(rank);
-            Some(*sum)
-        })
-        .collect();
-    let all = weights.last().copied().unwrap_or(1.0);
-    let mut asked: std::collections::HashMap<u32, Vec<Instant>> = std::collections::HashMap::new();
-    let mut seen = std::collections::HashSet::new();
-    let mut latencies = Vec::new();
-    let begun = Instant::now();
-    let mut on_their_way = 0;
-    for _ in 0..requests {
-        let place = weights.partition_point(|sum| *sum < chance.next() * all);
-        // Ranks are spread over all workers.
-        let vm = (place as u64 * 7919 % u64::from(vms)) as u32;
-        seen.insert(vm);
-        asked.entry(vm).or_default().push(Instant::now());
-        fleet.ask(vm)?;
-        on_their_way += 1;
-        if on_their_way >= IN_FLIGHT {
-            on_their_way -= note(fleet, &mut asked, &mut latencies).await?;
-        }
-    }
-    while on_their_way > 0 {
-        on_their_way -= note(fleet, &mut asked, &mut latencies).await?;
-    }
-    Ok(Zipf { requests, latencies, distinct: seen.len(), took: begun.elapsed() })
-}
-
-/// Takes an answer, which may be to several packets. Gives to how many.
-async fn note(
-    fleet: &mut Fleet,
-    asked: &mut std::collections::HashMap<u32, Vec<Instant>>,
-    latencies: &mut Vec<u64>,
-) -> anyhow::Result<usize> {
-    let vm = fleet.answer().await?.vm;
-    let times = asked.remove(&vm).unwrap_or_default();
-    latencies.extend(times.iter().map(|time| units::micros(time.elapsed())));
-    Ok(times.len())
-}
-
-struct Zipf {
-    requests: u32,
-    latencies: Vec<u64>,
-    distinct: usize,
-    took: Duration,
-}
-
-/// A small generator (splitmix64), so that each run asks the same.
-struct Chance(u64);
-
-impl Chance {
-    /// From 0 to 1.
-    fn next(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-    }
 }

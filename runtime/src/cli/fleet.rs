@@ -17,7 +17,7 @@ use std::{
 use tokio::{sync::mpsc, time::timeout};
 
 /// Bytes of one packet.
-const PACKET_BYTES: usize = 64;
+pub(super) const PACKET_BYTES: usize = 64;
 /// A VM that has not answered by then never will.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// After a change, workers have told how things are by then.
@@ -28,6 +28,7 @@ const ASKED_AT_ONCE: usize = 64;
 /// The VMs and their workers. All of it ends with this.
 pub(super) struct Fleet {
     workers: Vec<Worker>,
+    vms: u32,
     per_worker: u32,
     said: mpsc::UnboundedReceiver<Said>,
     status: Vec<Status>,
@@ -48,6 +49,8 @@ pub(super) struct Server {
 pub(super) struct Answer {
     /// The VM.
     pub(super) vm: u32,
+    /// Its bytes.
+    pub(super) bytes: usize,
     /// Lines in it.
     pub(super) lines: usize,
 }
@@ -70,12 +73,17 @@ impl Fleet {
             workers.push(worker);
         }
         let status = vec![Status::default(); workers.len()];
-        Ok(Self { workers, per_worker, said, status })
+        Ok(Self { workers, vms, per_worker, said, status })
     }
 
     /// How many workers there are.
     pub(super) fn workers(&self) -> usize {
         self.workers.len()
+    }
+
+    /// How each worker's VMs are, as it last said.
+    pub(super) fn status(&self) -> &[Status] {
+        &self.status
     }
 
     /// The sum of one number over all workers.
@@ -168,6 +176,17 @@ impl Fleet {
         Ok(answered.into_iter().filter(|answered| *answered).count() as u32)
     }
 
+    /// VMs in memory, after all were asked in their order: of each worker the later half of those that are there.
+    pub(super) fn lately_used(&self) -> Vec<u32> {
+        let workers = (0..self.vms).step_by(self.per_worker as usize).zip(&self.status);
+        let late = workers.flat_map(|(first, status)| {
+            let end = self.vms.min(first + self.per_worker);
+            let here = (end - first).saturating_sub(status.swapped);
+            end - here / 2..end
+        });
+        late.collect()
+    }
+
     /// Ends all VMs, and waits until their workers are gone.
     pub(super) async fn end(mut self) {
         self.workers.iter().for_each(Worker::kill);
@@ -228,7 +247,7 @@ async fn listen(worker: usize, mut reports: Reports, say: mpsc::UnboundedSender<
         let said = match reports.next().await {
             Ok(Report::Output { run, channel: Channel::Output, bytes }) => {
                 let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
-                Said::Answer(Answer { vm: run.0 as u32, lines })
+                Said::Answer(Answer { vm: run.0 as u32, bytes: bytes.len(), lines })
             }
             Ok(Report::Status(status)) => Said::Status(worker, status),
             Ok(Report::Ended { run, outcome, .. }) => Said::Failed(format!("VM {} {outcome}", run.0)),

@@ -83,6 +83,14 @@ pub(crate) fn lines(path: &Path, chart: &Chart) -> anyhow::Result<()> {
     canvas::write(path, SIZE, |canvas| draw_lines(canvas, chart))
 }
 
+/// Writes charts of lines, one below the other.
+pub(crate) fn panels(path: &Path, charts: &[Chart]) -> anyhow::Result<()> {
+    let count = charts.len().max(1);
+    canvas::write(path, (SIZE.0, SIZE.1 * count as i32), |canvas| {
+        canvas.panels(count).iter().zip(charts).try_for_each(|(panel, chart)| draw_lines(panel, chart))
+    })
+}
+
 /// Writes a chart of rows.
 pub(crate) fn rows(path: &Path, rows: &Rows) -> anyhow::Result<()> {
     canvas::write(path, SIZE, |canvas| draw_rows(canvas, rows))
@@ -227,6 +235,8 @@ mod tests {
                 let note = "host".to_owned();
                 let chart = Chart { title: "title".to_owned(), x, y, series: vec![series(points), series(&[])], note };
                 lines(&path, &chart).unwrap();
+                check(&fs::read_to_string(&path).unwrap());
+                panels(&path, &[chart.clone(), chart]).unwrap();
                 check(&fs::read_to_string(&path).unwrap());
             }
         }
