@@ -1,6 +1,6 @@
 //! `denali bench`: measures this machine.
 
-use super::{bench_cpu, bench_job, bench_scale, bench_vm};
+use super::{bench_cpu, bench_job, bench_paper, bench_scale, bench_vm};
 use std::process::ExitCode;
 
 /// Measure how fast this machine runs VMs, what they compute, and jobs.
@@ -17,6 +17,7 @@ enum What {
     Cpu(bench_cpu::Args),
     Job(bench_job::Args),
     Scale(bench_scale::Args),
+    Paper(bench_paper::Args),
 }
 
 pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
@@ -25,5 +26,6 @@ pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
         What::Cpu(args) => bench_cpu::execute(args),
         What::Job(args) => bench_job::execute(args),
         What::Scale(args) => bench_scale::execute(args),
+        What::Paper(args) => bench_paper::execute(args),
     }
 }

@@ -104,7 +104,8 @@ fn show(measured: &Measured) -> anyhow::Result<()> {
 }
 
 fn figure(measured: &Measured) -> Rows {
-    let row = |c: &Compared| Row { name: c.name.to_owned(), value: c.ratio, second: c.median_ratio, goal: c.goal };
+    let row =
+        |c: &Compared| Row { name: c.name.to_owned(), value: c.ratio, second: c.median_ratio, goal: Some(c.goal) };
     Rows {
         title: "Computing in a VM".to_owned(),
         x: Axis::linear("time in a VM ÷ time natively").showing(&[0.98, 1.04]),

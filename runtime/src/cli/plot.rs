@@ -63,8 +63,8 @@ pub(crate) struct Row {
     pub(crate) value: f64,
     /// Another one to compare with, less prominent.
     pub(crate) second: f64,
-    /// The most that the value should be.
-    pub(crate) goal: f64,
+    /// The most that the value should be, if there is a goal.
+    pub(crate) goal: Option<f64>,
 }
 
 /// Pixels of a figure.
@@ -81,6 +81,14 @@ const MARKED: usize = 40;
 /// Writes a chart of lines.
 pub(crate) fn lines(path: &Path, chart: &Chart) -> anyhow::Result<()> {
     canvas::write(path, SIZE, |canvas| draw_lines(canvas, chart))
+}
+
+/// Writes charts of lines, one below the other.
+pub(crate) fn panels(path: &Path, charts: &[Chart]) -> anyhow::Result<()> {
+    let count = charts.len().max(1);
+    canvas::write(path, (SIZE.0, SIZE.1 * count as i32), |canvas| {
+        canvas.panels(count).iter().zip(charts).try_for_each(|(panel, chart)| draw_lines(panel, chart))
+    })
 }
 
 /// Writes a chart of rows.
@@ -119,13 +127,12 @@ fn draw_rows(canvas: &Canvas<'_>, chart: &Rows) -> anyhow::Result<()> {
     const FIGURES: i32 = SIZE.0 - 30;
     let [value, second, goal, ..] = SERIES;
     frame(canvas, &chart.title, &chart.note)?;
-    let entries = [
-        (chart.value.as_str(), Swatch::Dot, value),
-        (&chart.second, Swatch::Ring, second),
-        ("goal, at most", Swatch::Bar, goal),
-    ];
+    let mut entries = vec![(chart.value.as_str(), Swatch::Dot, value), (&chart.second, Swatch::Ring, second)];
+    if chart.rows.iter().any(|row| row.goal.is_some()) {
+        entries.push(("goal, at most", Swatch::Bar, goal));
+    }
     let top = legend(canvas, &entries)?;
-    let values = chart.rows.iter().flat_map(|row| [row.value, row.second, row.goal]);
+    let values = chart.rows.iter().flat_map(|row| [row.value, row.second].into_iter().chain(row.goal));
     let x = chart.x.place(values.chain([chart.base]), NAMES, FIGURES - 70);
     grid(canvas, &x, top)?;
     canvas.text(&chart.x.label, (i32::midpoint(NAMES, FIGURES - 70), BOTTOM + 44), 14, Anchor::Middle, INK)?;
@@ -137,7 +144,7 @@ fn draw_rows(canvas: &Canvas<'_>, chart: &Rows) -> anyhow::Result<()> {
         let middle = top + height * n + height / 2;
         canvas.text(&row.name, (NAMES - 16, middle), 15, Anchor::End, INK)?;
         canvas.line(&[(NAMES, middle), (FIGURES - 70, middle)], PALE, 1)?;
-        if let Some(at) = x.pixel(row.goal) {
+        if let Some(at) = row.goal.and_then(|goal| x.pixel(goal)) {
             canvas.line(&[(at, middle - 15), (at, middle + 15)], goal, 3)?;
         }
         if let Some(at) = x.pixel(row.second) {
@@ -146,7 +153,8 @@ fn draw_rows(canvas: &Canvas<'_>, chart: &Rows) -> anyhow::Result<()> {
         if let Some(at) = x.pixel(row.value) {
             canvas.dot((at, middle), 6, value)?;
         }
-        canvas.text(&format!("{:.3}", row.value), (FIGURES, middle), 15, Anchor::End, INK)?;
+        let digits = if row.value < 10.0 { 3 } else { 1 };
+        canvas.text(&format!("{:.digits$}", row.value), (FIGURES, middle), 15, Anchor::End, INK)?;
     }
     Ok(())
 }
@@ -228,9 +236,11 @@ mod tests {
                 let chart = Chart { title: "title".to_owned(), x, y, series: vec![series(points), series(&[])], note };
                 lines(&path, &chart).unwrap();
                 check(&fs::read_to_string(&path).unwrap());
+                panels(&path, &[chart.clone(), chart]).unwrap();
+                check(&fs::read_to_string(&path).unwrap());
             }
         }
-        let row = Row { name: "row".to_owned(), value: 1.0, second: f64::INFINITY, goal: 1.01 };
+        let row = Row { name: "row".to_owned(), value: 1.0, second: f64::INFINITY, goal: Some(1.01) };
         let [title, value, second, note] = ["title", "value", "second", "note"].map(str::to_owned);
         rows(&path, &Rows { title, x: Axis::linear("x"), base: 1.0, value, second, rows: vec![row], note }).unwrap();
         let svg = fs::read_to_string(&path).unwrap();

@@ -74,6 +74,11 @@ pub(super) fn write(
 }
 
 impl Canvas<'_> {
+    /// Canvases of the same height, one below the other.
+    pub(super) fn panels(&self, count: usize) -> Vec<Self> {
+        self.0.split_evenly((count, 1)).into_iter().map(Canvas).collect()
+    }
+
     /// Joins points.
     pub(super) fn line(&self, points: &[Pixel], ink: Ink, width: u32) -> anyhow::Result<()> {
         Ok(self.0.draw(&PathElement::new(points, ink.stroke_width(width)))?)

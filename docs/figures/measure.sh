@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Measures this machine with all benches, and writes each figure beside its goal: README.md, with plots (*.svg) and what the
+# benches said (*.json).
+#
+#   docs/figures/measure.sh                     the figures: 15 minutes or so, on a machine that does nothing else
+#   VMS=500 OUT=/tmp/f docs/figures/measure.sh  a quick check that all of it works
+#
+# VMS is how many VMs there are at once (10000), OUT where it all goes (this directory). Needs cargo, python3, /dev/kvm.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+vms=${VMS:-10000}
+out=${OUT:-$here}
+[[ $vms =~ ^[1-9][0-9]*$ ]] || { echo "VMS is a number of VMs, not $vms" >&2; exit 1; }
+mkdir -p "$out"
+out=$(cd "$out" && pwd)
+
+(cd "$root" && cargo build --release --locked --package denali)
+denali=${CARGO_TARGET_DIR:-$root/target}/release/denali
+
+# A gibibyte for ten thousand, and as much for each where there are fewer.
+memory=$((vms * 1024 / 10000 + 1))MiB
+[[ $vms == 10000 ]] && memory=1GiB
+some=$((vms < 1000 ? vms : 1000))
+rounds=()
+[[ $vms -lt 10000 ]] && rounds=(--rounds 11)
+
+# bench NAME ARGUMENTS: what the bench says, as NAME.json. Whole or not there.
+bench() {
+    local name=$1
+    shift
+    echo "measuring: $name (denali bench $*)" >&2
+    "$denali" bench "$@" --json >"$out/$name.json.new"
+    mv "$out/$name.json.new" "$out/$name.json"
+}
+
+# Before the benches add to it.
+load=$(cut -d' ' -f1 /proc/loadavg)
+
+bench vm vm --plot "$out/vm.svg"
+bench job job --plot "$out/job.svg"
+bench cpu cpu ${rounds[@]+"${rounds[@]}"} --plot "$out/cpu.svg"
+bench scale scale --vms "$vms" --plot "$out/scale.svg"
+bench memory scale --vms "$vms" --memory "$memory" --plot "$out/memory.svg"
+bench idle scale --vms "$some" --idle
+bench sweep scale --vms "$some" --sweep --plot "$out/sweep.svg"
+bench paper paper --plot "$out/paper.svg"
+
+commit=$(git -C "$root" describe --always --dirty 2>/dev/null || echo unknown)
+python3 "$here/table.py" "$out" "$vms" "$some" "$load" "$commit" "$(date -u +%F)" >"$out/README.md.new"
+mv "$out/README.md.new" "$out/README.md"
+echo "written: $out/README.md" >&2
