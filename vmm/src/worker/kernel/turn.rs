@@ -36,7 +36,8 @@ impl Kernel {
             Err(end) => {
                 self.state().forget(key, used());
                 let (outcome, usage) = *end;
-                return self.report_end(RunId(key.0), outcome, usage);
+                self.report_end(RunId(key.0), outcome, usage);
+                return self.tell(self.state());
             }
         };
         self.collect_mail(key, &mut resident.vm);
@@ -268,6 +269,9 @@ impl Kernel {
         // Reported before its hardware is put back or destroyed: nothing depends on that.
         self.report_end(RunId(key.0), outcome, usage);
         let Resident { vm, shelf, reimage } = resident;
+        if vm.has_no_job() {
+            shelf.untried();
+        }
         let mut hardware = vm.into_hardware();
         if shelf.wants_pages() {
             shelf.learn(hardware.own_pages(&self.host.pagemap).unwrap_or_default());
