@@ -496,11 +496,12 @@ fn a_flood_of_input_takes_no_ones_turn() {
     let mut arena = Arena::new(1);
     let limits = limits(60_000, 60_000);
     let honest = arena.begin(&Asm::new().spin(), limits);
-    let deaf = arena.begin(&guest!(guest_idler, guest_idler_end).with_r15(u64::MAX), limits);
+    // Some milliseconds for each look at its input.
+    let deaf = arena.begin(&guest!(guest_grinder, guest_grinder_end).with_r14(10_000_000), limits);
     let end = Instant::now() + Duration::from_secs(2);
     while Instant::now() < end {
         arena.say(deaf, b"!", false);
-        arena.take(Duration::ZERO);
+        arena.take(Duration::from_micros(500));
     }
     arena.cancel(honest);
     arena.cancel(deaf);

@@ -49,6 +49,16 @@ guest flapper
     jmp 1b
 end flapper
 
+# Computes for R14 rounds and IDLEs until something comes, for ever.
+guest grinder
+1:  mov rcx, r14
+2:  dec rcx
+    jnz 2b
+    mov rdi, -1
+    out IDLE, eax
+    jmp 1b
+end grinder
+
 # Kicks for ever.
 guest kicker
 1:  out KICK, eax

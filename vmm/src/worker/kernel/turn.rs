@@ -146,6 +146,15 @@ impl Kernel {
         let memory_kib = self.measure(&mut resident);
         let mut state = self.state();
         let slot = state.slots.get_mut(&key)?;
+        if slot.has_news() && state.scheduler.has_waiting() {
+            // News that never end must not keep others from their turns.
+            self.note_memory(&mut state, key, memory_kib);
+            state.scheduler.yielded(key, used(), Instant::now());
+            state.put_back(key, resident);
+            self.tell(state);
+            return None;
+        }
+        let slot = state.slots.get_mut(&key)?;
         if slot.has_news() {
             drop(state);
             self.collect_mail(key, &mut resident.vm);
