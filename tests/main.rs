@@ -14,6 +14,7 @@
 //! | [`clients`] | clients that vanish, stall or send rubbish |
 //! | [`recovery`] | killed workers and nodes |
 //! | [`disk`] | a full disk |
+//! | [`soak`] | all of it at once, for as long as one likes |
 #![forbid(unsafe_code)]
 
 mod bundles;
@@ -27,3 +28,4 @@ mod recovery;
 mod refusals;
 mod run;
 mod samples;
+mod soak;
