@@ -24,11 +24,8 @@ use std::{
 
 global_asm!(include_str!("guest/kernel.s"), options(raw));
 
-/// Descriptors and CPU time are those of the whole process: one test at a time.
+/// What is held and CPU time are the whole process's: one test at a time.
 static ALONE: Mutex<()> = Mutex::new(());
-
-/// Descriptors that may be left: what a test's own threads and libraries keep open.
-const DESCRIPTORS_LEFT: usize = 4;
 
 const MIB: u64 = 1 << 20;
 
@@ -49,8 +46,9 @@ struct Arena {
     statuses: u64,
     /// How many runs each status has to name, while none starts or ends.
     steady: Option<usize>,
-    descriptors: usize,
-    _disk: Option<File>,
+    /// Descriptors and threads before it.
+    held: [usize; 2],
+    disk: Option<File>,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -58,7 +56,7 @@ impl Arena {
     /// A worker with so many CPUs.
     fn new(cpus: u32) -> Self {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let descriptors = descriptors();
+        let held = held();
         let mut worker = Worker::start();
         worker.send(&Command::Cpus(cpus), &[]);
         Self {
@@ -69,8 +67,8 @@ impl Arena {
             status: Status::default(),
             statuses: 0,
             steady: None,
-            descriptors,
-            _disk: None,
+            held,
+            disk: None,
             _alone: alone,
         }
     }
@@ -81,7 +79,7 @@ impl Arena {
         arena.worker.send(&Command::Memory(memory_bytes), &[]);
         let file = create(&std::env::temp_dir()).expect("a file");
         arena.worker.send(&Command::Swap(disk_bytes), &[file.as_fd()]);
-        arena._disk = Some(file);
+        arena.disk = Some(file);
         arena
     }
 
@@ -189,17 +187,26 @@ impl Arena {
         self.close();
     }
 
-    /// The worker ends, whatever its runs do, and leaves no descriptor.
+    /// The worker ends, whatever its runs do, and leaves no descriptor and no thread.
     fn close(self) {
         let took = self.worker.close();
         assert!(took.is_some_and(|took| took < Duration::from_secs(2)), "it took {took:?} to end");
-        let left = descriptors();
-        assert!(left <= self.descriptors + DESCRIPTORS_LEFT, "{} descriptors before, {left} after", self.descriptors);
+        drop(self.disk);
+        let (before, begun) = (self.held, Instant::now());
+        // Its last thread closes its socket.
+        while held().iter().zip(before).any(|(now, before)| *now > before) {
+            assert!(begun.elapsed() < Duration::from_secs(2), "descriptors and threads: {before:?}, then {:?}", held());
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 
-fn descriptors() -> usize {
-    fs::read_dir("/proc/self/fd").expect("/proc is mounted").count()
+/// Descriptors of this process, and threads of workers in it.
+fn held() -> [usize; 2] {
+    let entries = |of: &str| fs::read_dir(format!("/proc/self/{of}")).expect("/proc is mounted").flatten();
+    let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+    let of_worker = |name: &String| ["reporter", "keeper", "runner"].iter().any(|start| name.starts_with(start));
+    [entries("fd").count(), entries("task").map(name).filter(of_worker).count()]
 }
 
 fn process_cpu() -> Duration {
