@@ -15,6 +15,7 @@
 //! | [`recovery`] | killed workers and nodes |
 //! | [`disk`] | a full disk |
 //! | [`shares`] | what clients get of the machine |
+//! | [`soak`] | all of it at once, for as long as one likes |
 //! | [`top`] | what a node says it does |
 #![forbid(unsafe_code)]
 
@@ -30,4 +31,5 @@ mod refusals;
 mod run;
 mod samples;
 mod shares;
+mod soak;
 mod top;

@@ -13,23 +13,23 @@ use std::{
 /// How a run must end.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Expectation {
-    outcome: String,
-    status: u8,
+pub(crate) struct Expectation {
+    pub(crate) outcome: String,
+    pub(crate) status: u8,
     #[serde(default)]
-    arguments: Vec<String>,
+    pub(crate) arguments: Vec<String>,
     #[serde(default)]
     input: String,
     /// Relative to the repository's root.
     input_file: Option<PathBuf>,
-    output: Option<String>,
+    pub(crate) output: Option<String>,
     output_bytes: Option<usize>,
     /// Part of the outcome's message.
     message: Option<String>,
     #[serde(default = "default_cpu_time_ms")]
-    cpu_time_ms: u64,
+    pub(crate) cpu_time_ms: u64,
     #[serde(default = "default_wall_time_ms")]
-    wall_time_ms: u64,
+    pub(crate) wall_time_ms: u64,
     memory_mib: Option<u64>,
     output_limit: Option<usize>,
 }
@@ -53,7 +53,7 @@ impl Expectation {
         (!sample.expectation.is_empty()).then(parsed)
     }
 
-    fn input(&self) -> Vec<u8> {
+    pub(crate) fn input(&self) -> Vec<u8> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         match &self.input_file {
             Some(file) => fs::read(root.join(file)).expect("the input file"),
@@ -61,7 +61,7 @@ impl Expectation {
         }
     }
 
-    fn memory(&self) -> String {
+    pub(crate) fn memory(&self) -> String {
         format!("{}MiB", self.memory_mib.unwrap_or(64))
     }
 
@@ -86,7 +86,7 @@ impl Expectation {
 }
 
 /// All samples that have an expectation.
-fn expected() -> impl Iterator<Item = (&'static Sample, Expectation)> {
+pub(crate) fn expected() -> impl Iterator<Item = (&'static Sample, Expectation)> {
     denali_samples::ALL.iter().filter_map(|sample| Some((sample, Expectation::of(sample)?)))
 }
 

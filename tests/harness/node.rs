@@ -67,6 +67,11 @@ impl Node {
         self.running.kill();
     }
 
+    /// The id of its process.
+    pub(crate) fn process(&self) -> u32 {
+        self.running.id()
+    }
+
     /// `NODEID@ADDRESS`.
     pub(crate) fn name(&self) -> &str {
         &self.name

@@ -8,7 +8,7 @@ use denali_abi::{
     registers::{Control, IN_UPCALL, pending},
 };
 use denali_protocol::job::{Access, FaultCause, Outcome};
-use guest::{Asm, DATA, Ended, Job, Reg, Worker, fault, run};
+use guest::{Asm, DATA, Ended, Job, Reg, Worker, fault, guest, run};
 use proptest::prelude::*;
 use std::{
     arch::global_asm,
@@ -20,30 +20,11 @@ use std::{
 
 global_asm!(include_str!("guest/upcalls.s"), options(raw));
 
-/// The code of a guest in `guest/upcalls.s`.
-macro_rules! guest {
-    ($start:ident, $end:ident) => {{
-        // SAFETY: both are labels of the assembly above, which the linker finds in this very program.
-        unsafe extern "C" {
-            static $start: u8;
-            static $end: u8;
-        }
-        let (start, end) = (&raw const $start, &raw const $end);
-        // SAFETY: the labels enclose the guest's code, which is a part of this program's and never changes.
-        Asm::new().raw(unsafe { std::slice::from_raw_parts(start, end as usize - start as usize) })
-    }};
-}
-
 /// Runs a guest to the end of its code, and sends its result.
 fn result(code: Asm) -> Ended {
     let ended = run(&code.send_result().terminate(0));
     assert_eq!(ended.outcome, Outcome::Exited(0));
     ended
-}
-
-/// `mov r15, value`, before the code.
-fn with_r15(value: u64, code: &Asm) -> Asm {
-    Asm::new().raw(&[0x49, 0xbf]).raw(&value.to_le_bytes()).raw(&code.0)
 }
 
 fn set(field: usize, value: u64) -> Asm {
@@ -80,7 +61,7 @@ fn all_of_the_interrupted_context_is_preserved() {
 
 /// Upcalls in 200 ms of spinning with a timer of this period.
 fn cadence(period_ns: u64) -> Ended {
-    result(with_r15(period_ns, &guest!(guest_cadence, guest_cadence_end)))
+    result(guest!(guest_cadence, guest_cadence_end).with_r15(period_ns))
 }
 
 #[test]
@@ -308,14 +289,14 @@ fn what_upcalls_cost() {
         println!("{name}: {} ns, {} ns of CPU", ended.usage.wall_us * 1000 / count, ended.usage.cpu_us * 1000 / count);
     };
     for _ in 0..3 {
-        per("IDLE", with_r15(count, &guest!(guest_plain, guest_plain_end)).terminate(0));
-        per("IDLE with an upcall", with_r15(count, &guest!(guest_cost, guest_cost_end)).terminate(0));
-        per("a fault delivered", with_r15(count, &guest!(guest_fault_cost, guest_fault_cost_end)).terminate(0));
+        per("IDLE", guest!(guest_plain, guest_plain_end).with_r15(count).terminate(0));
+        per("IDLE with an upcall", guest!(guest_cost, guest_cost_end).with_r15(count).terminate(0));
+        per("a fault delivered", guest!(guest_fault_cost, guest_fault_cost_end).with_r15(count).terminate(0));
         let ended = result(guest!(guest_away, guest_away_end));
         let mut away: Vec<u64> = (2..402).map(|n| ended.word(n) * 1_000_000 / (ended.word(1) / 1000)).collect();
         away.sort_unstable();
         println!("away for a tick: {} ns at the median, {} at the best, {} upcalls", away[200], away[0], ended.word(0));
-        let ended = result(with_r15(200_000, &guest!(guest_iretq_cost, guest_iretq_cost_end)));
+        let ended = result(guest!(guest_iretq_cost, guest_iretq_cost_end).with_r15(200_000));
         println!("iretq: {} ticks, cs {:#x}, ss {:#x}", ended.word(0) / 200_000, ended.word(1), ended.word(2));
     }
 }

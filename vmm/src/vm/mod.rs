@@ -93,6 +93,11 @@ impl<H> Vm<H> {
         }
     }
 
+    /// Whether it has not been given its job: it is on its way to a CHECKPOINT.
+    pub(crate) fn has_no_job(&self) -> bool {
+        self.withheld.is_some()
+    }
+
     /// How it was started.
     pub(crate) fn path(&self) -> StartPath {
         self.path

@@ -13,7 +13,7 @@ use std::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// Chores that may wait. Who has more waits himself: then VMs end faster than they can be destroyed.
@@ -59,10 +59,12 @@ impl Keeper {
 /// Does chores until it is told to stop.
 pub(super) fn keep(kernel: &Kernel, chores: &Receiver<Chore>) {
     let mut tell_at: Option<Instant> = None;
+    let mut relieving = false;
     loop {
-        let wait = tell_at.map(|at| at.saturating_duration_since(Instant::now()));
-        let chore = match wait {
-            Some(wait) => chores.recv_timeout(wait),
+        let now = Instant::now();
+        let chore = match tell_at {
+            _ if relieving => chores.recv_timeout(Duration::ZERO),
+            Some(at) => chores.recv_timeout(at.saturating_duration_since(now)),
             None => chores.recv().map_err(RecvTimeoutError::from),
         };
         match chore {
@@ -73,13 +75,18 @@ pub(super) fn keep(kernel: &Kernel, chores: &Receiver<Chore>) {
                     drop(shelf.restock(make(&kernel.host, &template, &pages).ok()));
                 }
             }
-            Ok(Chore::Relieve) => kernel.make_room(),
-            Ok(Chore::Tell) => tell_at = Some(Instant::now() + STATUS_INTERVAL),
+            Ok(Chore::Relieve) => relieving = true,
+            Ok(Chore::Tell) => tell_at = tell_at.or(Some(now + STATUS_INTERVAL)),
             Ok(Chore::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) => {
-                tell_at = None;
-                kernel.tell_status();
-            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        relieving = relieving && kernel.make_room();
+        if relieving {
+            tell_at = tell_at.or(Some(now + STATUS_INTERVAL));
+        }
+        if tell_at.is_some_and(|at| at <= Instant::now()) {
+            tell_at = None;
+            kernel.tell_status();
         }
     }
 }

@@ -44,7 +44,9 @@ pub fn serve(socket: OwnedFd) -> ExitCode {
         return ExitCode::from(125);
     }
     reporter.flush();
-    match kernel::serve(host, commands, reporter) {
+    let served = kernel::serve(host, commands, reporter.clone());
+    reporter.close();
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("denali worker: {error}");

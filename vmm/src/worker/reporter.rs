@@ -40,6 +40,8 @@ struct Queue {
     bytes: usize,
     /// The node is gone; the worker is about to end.
     broken: bool,
+    /// Nothing more will be queued.
+    closed: bool,
 }
 
 impl Reporter {
@@ -72,6 +74,12 @@ impl Reporter {
     /// Sends what is queued, in one write and without waking another thread where the socket takes it.
     pub(super) fn flush(&self) {
         self.0.uncork(&mut self.0.queue());
+    }
+
+    /// Ends its thread, which says what is queued for as long as the node listens.
+    pub(super) fn close(&self) {
+        self.0.queue().closed = true;
+        self.0.filled.notify_one();
     }
 
     /// Whether the node takes reports about as fast as they come.
@@ -109,6 +117,9 @@ impl Shared {
         let mut queue = self.queue();
         loop {
             let Some(frame) = queue.frames.pop_front() else {
+                if queue.closed {
+                    return;
+                }
                 queue = self.filled.wait(queue).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };

@@ -138,6 +138,11 @@ impl Shelf {
         self.state().warm = Warm::Never;
     }
 
+    /// The VM that was to reach a CHECKPOINT ended on its way there, by no wish of its program: the next one tries again.
+    pub(super) fn untried(&self) {
+        self.state().warm = Warm::Untried;
+    }
+
     /// Hardware as in the beginning, for the VM that was to reach a CHECKPOINT and did not.
     pub(super) fn cold(&self, host: &Host) -> Result<Hardware, HardwareError> {
         Hardware::new(host, &self.cold)

@@ -48,6 +48,16 @@ impl Asm {
         self.raw(&[0x48, 0xb8 + register as u8]).raw(&value.to_le_bytes())
     }
 
+    /// `mov r15, value`, before the code.
+    pub(crate) fn with_r15(&self, value: u64) -> Self {
+        Self::new().raw(&[0x49, 0xbf]).raw(&value.to_le_bytes()).raw(&self.0)
+    }
+
+    /// `mov r14, value`, before the code.
+    pub(crate) fn with_r14(&self, value: u64) -> Self {
+        Self::new().raw(&[0x49, 0xbe]).raw(&value.to_le_bytes()).raw(&self.0)
+    }
+
     /// `out port, eax`
     pub(crate) fn out(self, port: u16) -> Self {
         let port = u8::try_from(port).expect("a port of the immediate form");

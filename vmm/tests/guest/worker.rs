@@ -24,6 +24,7 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::net::UnixStream,
     },
+    process::ExitCode,
     thread,
     time::{Duration, Instant},
 };
@@ -74,14 +75,15 @@ pub(crate) fn run(code: &Asm) -> Ended {
 pub(crate) struct Worker {
     socket: UnixStream,
     next_run: u64,
+    serving: thread::JoinHandle<ExitCode>,
 }
 
 impl Worker {
     /// Starts a worker, which needs KVM: without it, these tests fail.
     pub(crate) fn start() -> Self {
         let (ours, theirs) = UnixStream::pair().expect("a socket pair");
-        thread::spawn(move || worker::serve(theirs.into()));
-        let mut worker = Self { socket: ours, next_run: 1 };
+        let serving = thread::spawn(move || worker::serve(theirs.into()));
+        let mut worker = Self { socket: ours, next_run: 1, serving };
         match worker.report() {
             Report::Ready(Ok(())) => worker,
             Report::Ready(Err(reason)) => panic!("these tests need KVM, and the worker says: {reason}"),
@@ -140,6 +142,20 @@ impl Worker {
         let descriptors: Vec<_> = std::iter::once(file.as_fd()).chain(input.map(AsFd::as_fd)).collect();
         self.send(&Command::Start(start), &descriptors);
         run
+    }
+
+    /// Closes its socket. Gives how long it took to end; `None` where it did not within ten seconds.
+    pub(crate) fn close(self) -> Option<Duration> {
+        let Self { socket, serving, .. } = self;
+        let begun = Instant::now();
+        drop(socket);
+        while !serving.is_finished() {
+            if begun.elapsed() > Duration::from_secs(10) {
+                return None;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Some(begun.elapsed())
     }
 
     /// Sends a command.

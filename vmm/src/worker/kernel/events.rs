@@ -84,7 +84,10 @@ impl Kernel {
             }
             Command::Cpus(cpus) => self.lease(cpus),
             Command::Memory(bytes) => {
-                self.state().budget_kib = bytes / 1024;
+                let mut state = self.state();
+                state.budget_kib = bytes / 1024;
+                state.let_in();
+                drop(state);
                 self.relieve();
             }
             Command::Swap(bytes) => self.swap_into(commands.take_descriptor()?.into(), bytes),

@@ -43,15 +43,15 @@ impl Kernel {
         }
     }
 
-    /// Writes VMs to disk until memory suffices. The keeper's.
-    pub(in crate::worker) fn make_room(&self) {
+    /// Writes a VM to disk, if memory is short. `false` where it makes no sense to go on. The keeper's: VMs can wake faster
+    /// than they are written, so it does other chores in between.
+    pub(in crate::worker) fn make_room(&self) -> bool {
+        // Who asks from now on asks again.
         self.state().relieving = false;
-        let mut sleeping = self.swap().is_some();
-        while sleeping {
-            sleeping = match self.choose() {
-                Some((key, resident)) => self.put_to_sleep(key, *resident),
-                None => false,
-            };
+        let has_disk = self.swap().is_some();
+        match has_disk.then(|| self.choose()).flatten() {
+            Some((key, resident)) => self.put_to_sleep(key, *resident),
+            None => false,
         }
     }
 
@@ -59,7 +59,7 @@ impl Kernel {
     fn choose(&self) -> Option<(VmKey, Box<Resident>)> {
         let mut state = self.state();
         let wanted = if state.queue_for_memory.is_empty() { 0 } else { OVERHEAD_KIB };
-        if state.memory_kib.saturating_add(wanted) <= state.budget_kib {
+        if state.closed.is_some() || state.memory_kib.saturating_add(wanted) <= state.budget_kib {
             return None;
         }
         let state = &mut *state;
@@ -135,7 +135,13 @@ impl Kernel {
     pub(super) fn bring_back(&self, sleeper: Sleeper) -> Result<Resident, WakeError> {
         let begun = Instant::now();
         let Sleeper { vm, shelf, reimage } = sleeper;
-        let hardware = shelf.take_for(&self.host, vm.template(), reimage)?;
+        let hardware = match shelf.take_for(&self.host, vm.template(), reimage) {
+            Ok(hardware) => hardware,
+            Err(error) => {
+                self.let_go(Sleeper { vm, shelf, reimage });
+                return Err(error.into());
+            }
+        };
         let mut space = self.swap();
         let Some(space) = &mut *space else { return Err(WakeError::NoSpace) };
         let vm = vm.wake(hardware, space)?;

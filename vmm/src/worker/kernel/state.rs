@@ -15,7 +15,7 @@
 use super::{Pending, Resident};
 use crate::{
     kvm::Thread,
-    schedule::{Scheduler, VmKey},
+    schedule::{self, Scheduler, VmKey},
     vm::Asleep,
     worker::{
         message::{Counts, Status},
@@ -152,6 +152,8 @@ impl State {
                 Stage::Waiting(_) if !has_room && !slot.cancelled => {
                     self.queue_for_memory.push_back(key);
                     self.scheduler.idle(key, None, Duration::ZERO, now);
+                    // It has nothing to give, and is in the way of those that have.
+                    self.scheduler.swapped(key);
                 }
                 stage => {
                     let stage = std::mem::replace(stage, Stage::Running(Thread::current()));
@@ -187,6 +189,11 @@ impl State {
             self.memory_kib = self.memory_kib - slot.memory_kib + kib;
             slot.memory_kib = kib;
         }
+        self.let_in();
+    }
+
+    /// Wakes as many of those that wait for memory as there is room for.
+    pub(super) fn let_in(&mut self) {
         let mut room = self.budget_kib.saturating_sub(self.memory_kib) / OVERHEAD_KIB;
         if self.memory_kib == 0 {
             room = room.max(1);
@@ -197,12 +204,12 @@ impl State {
         }
     }
 
-    /// Wakes an idle VM.
+    /// Wakes an idle VM. A run that waits for memory goes on waiting, whatever came for it but its end.
     pub(super) fn wake(&mut self, key: VmKey) {
         let now = Instant::now();
-        if self.scheduler.wake(key, now)
-            && let Some(slot) = self.slots.get_mut(&key)
-        {
+        let Some(slot) = self.slots.get_mut(&key) else { return };
+        let waits_for_memory = matches!(slot.stage, Stage::Waiting(_)) && !slot.cancelled;
+        if !waits_for_memory && self.scheduler.wake(key, now) {
             slot.woken = Some(now);
         }
     }
@@ -228,7 +235,10 @@ impl State {
 
     pub(super) fn status(&mut self, swap_bytes: u64) -> Status {
         self.telling = false;
-        let asleep = self.slots.values().filter(|slot| matches!(slot.stage, Stage::Asleep(_))).count() as u32;
+        // One that was woken is asleep until its turn, and counts as what waits for it.
+        let idles = |key: &VmKey| matches!(self.scheduler.state(*key), Some(schedule::State::Idle { .. }));
+        let asleep = |(key, slot): &(&VmKey, &Slot)| matches!(slot.stage, Stage::Asleep(_)) && idles(key);
+        let asleep = self.slots.iter().filter(asleep).count() as u32;
         let waiting = self.queue_for_memory.len() as u32;
         Status {
             runnable: self.scheduler.runnable() as u32 + waiting,

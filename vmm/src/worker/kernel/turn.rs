@@ -36,7 +36,8 @@ impl Kernel {
             Err(end) => {
                 self.state().forget(key, used());
                 let (outcome, usage) = *end;
-                return self.report_end(RunId(key.0), outcome, usage);
+                self.report_end(RunId(key.0), outcome, usage);
+                return self.tell(self.state());
             }
         };
         self.collect_mail(key, &mut resident.vm);
@@ -144,6 +145,15 @@ impl Kernel {
         self.reporter.flush();
         let memory_kib = self.measure(&mut resident);
         let mut state = self.state();
+        let slot = state.slots.get_mut(&key)?;
+        if slot.has_news() && state.scheduler.has_waiting() {
+            // News that never end must not keep others from their turns.
+            self.note_memory(&mut state, key, memory_kib);
+            state.scheduler.yielded(key, used(), Instant::now());
+            state.put_back(key, resident);
+            self.tell(state);
+            return None;
+        }
         let slot = state.slots.get_mut(&key)?;
         if slot.has_news() {
             drop(state);
@@ -269,6 +279,9 @@ impl Kernel {
         // Reported before its hardware is put back or destroyed: nothing depends on that.
         self.report_end(RunId(key.0), outcome, usage);
         let Resident { vm, shelf, reimage } = resident;
+        if vm.has_no_job() {
+            shelf.untried();
+        }
         let mut hardware = vm.into_hardware();
         if shelf.wants_pages() {
             shelf.learn(hardware.own_pages(&self.host.pagemap).unwrap_or_default());

@@ -1,0 +1,427 @@
+//! Everything at once, for as long as one likes: clients that submit, cancel, vanish and ask again; guests that attack;
+//! workers and the node killed at any time. Every accepted job ends once, with a right result and a receipt that holds; and
+//! afterwards the node is as it was.
+//!
+//! ```text
+//! SOAK_SECONDS=300 SOAK_SEED=7 cargo test -p denali --test whole --release -- --ignored --nocapture soak
+//! ```
+//!
+//! The seed decides what each client and the killer do, not when the machine gets to it: a failure is replayed roughly.
+
+use crate::{
+    harness::{Denali, Done, Node, Place, children, is_alive, noise, number, text},
+    samples::{Expectation, expected},
+};
+use denali_samples::Sample;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::{
+    env, fmt, fs,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+const CLIENTS: u64 = 4;
+
+/// Worker processes, of the policy.
+const WORKERS: usize = 6;
+
+/// The policy. The memory of all VMs and a swap file belong here (`[node] memory`, `swap`, `cpus`) once a policy has them.
+const POLICY: &str = "[node]\nslots = 6\nworkers = 6\nresults_expire = \"60s\"\n";
+
+/// How much more there may be at the end than there was in the beginning: the allocator, the runtime's threads and the
+/// store's log keep some of what they once had.
+const RSS_KIB: u64 = 64 << 10;
+const DESCRIPTORS: u64 = 16;
+const DISK_KIB: u64 = 64 << 10;
+const HOST_KIB: u64 = 512 << 10;
+
+/// How long results may take to expire: their time, and the time between two looks.
+const EXPIRY: Duration = Duration::from_secs(150);
+
+#[test]
+#[ignore = "takes as long as SOAK_SECONDS says"]
+fn soak() {
+    let number_of = |name: &str| env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let time = Duration::from_secs(number_of("SOAK_SECONDS").unwrap_or(60));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time").as_nanos() as u64;
+    let seed = number_of("SOAK_SEED").unwrap_or(now);
+    eprintln!("soak: SOAK_SEED={seed} SOAK_SECONDS={}", time.as_secs());
+
+    let place = Place::new();
+    let node = Node::start(&place, POLICY);
+    node.serves(&place);
+    let (begin, begun) = (Figures::of(&node), Instant::now());
+    let soak =
+        Soak { node: node.name().to_owned(), end: begun + time, failed: AtomicBool::new(false), told: Told::default() };
+    let mut peak = begin;
+    let node = thread::scope(|scope| {
+        let mut node = node;
+        for client in 0..CLIENTS {
+            let (soak, dice) = (&soak, Dice::new(seed.wrapping_add(client)));
+            scope.spawn(move || soak.be_client(client, dice));
+        }
+        let mut dice = Dice::new(!seed);
+        let mut next_line = begun + Duration::from_secs(10);
+        while soak.goes_on() {
+            thread::sleep(Duration::from_millis(dice.below(1500)));
+            match dice.below(40) {
+                0 => {
+                    soak.told.nodes.fetch_add(1, Relaxed);
+                    node = node.crash(&place);
+                }
+                1..16 => soak.kill_worker(&node, &mut dice),
+                _ => {}
+            }
+            peak = peak.max(Figures::of(&node));
+            if Instant::now() >= next_line {
+                next_line += Duration::from_secs(10);
+                let asked = Instant::now();
+                node.serves(&place);
+                let (seconds, answer) = (begun.elapsed().as_secs(), asked.elapsed().as_millis());
+                eprintln!("soak: {seconds} s: {}; a job took {answer} ms; {}", soak.told, Figures::of(&node));
+            }
+        }
+        node
+    });
+    assert!(!soak.failed.load(Relaxed), "a client failed, see above; SOAK_SEED={seed}");
+
+    // What is left has to end, to be fetched or not, and to expire.
+    let until = Instant::now() + EXPIRY;
+    let mut end = Figures::of(&node);
+    while !end.is_like(&begin) && Instant::now() < until {
+        thread::sleep(Duration::from_secs(2));
+        end = Figures::of(&node);
+    }
+    node.serves(&place);
+    eprintln!("soak: {}\nsoak: begin {begin}\nsoak: peak  {peak}\nsoak: end   {end}", soak.told);
+    assert!(end.is_like(&begin), "more is left than there was; SOAK_SEED={seed}");
+    assert!(!node.log().contains("panicked"), "{}", node.log());
+}
+
+/// What all clients share.
+struct Soak {
+    node: String,
+    end: Instant,
+    failed: AtomicBool,
+    told: Told,
+}
+
+/// What happened so far.
+#[derive(Default)]
+struct Told {
+    /// Results that were right.
+    right: AtomicU64,
+    /// Jobs that were lost with their workers.
+    lost: AtomicU64,
+    cancelled: AtomicU64,
+    /// Clients that were killed while they waited.
+    vanished: AtomicU64,
+    /// Workers killed.
+    workers: AtomicU64,
+    /// Nodes killed.
+    nodes: AtomicU64,
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { right, lost, cancelled, vanished, workers, nodes } = self;
+        let [right, lost, cancelled, vanished, workers, nodes] =
+            [right, lost, cancelled, vanished, workers, nodes].map(|count| count.load(Relaxed));
+        write!(
+            f,
+            "{right} results right, {cancelled} cancelled, {lost} lost; killed {vanished} clients, {workers} workers, \
+             {nodes} nodes"
+        )
+    }
+}
+
+/// Tells the others when a client fails.
+struct Failing<'a>(&'a AtomicBool);
+
+impl Drop for Failing<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_or(thread::panicking(), Relaxed);
+    }
+}
+
+impl Soak {
+    fn goes_on(&self) -> bool {
+        Instant::now() < self.end && !self.failed.load(Relaxed)
+    }
+
+    fn kill_worker(&self, node: &Node, dice: &mut Dice) {
+        let workers = node.workers();
+        if workers.is_empty() {
+            return;
+        }
+        let worker = workers[dice.below(workers.len() as u64) as usize];
+        // It may have ended in the meantime.
+        if is_alive(worker) && kill_process(Pid::from_raw(worker.cast_signed()).expect("an id"), Signal::KILL).is_ok() {
+            self.told.workers.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn be_client(&self, client: u64, dice: Dice) {
+        let _failing = Failing(&self.failed);
+        let mut client = Client { soak: self, place: Place::new(), name: client, jobs: 0, dice };
+        let samples: Vec<_> = expected().collect();
+        while self.goes_on() {
+            client.do_something(&samples);
+        }
+    }
+}
+
+/// One key.
+struct Client<'a> {
+    soak: &'a Soak,
+    place: Place,
+    name: u64,
+    jobs: u64,
+    dice: Dice,
+}
+
+impl Client<'_> {
+    fn do_something(&mut self, samples: &[(&Sample, Expectation)]) {
+        self.jobs += 1;
+        let id = format!("c{}-{}", self.name, self.jobs);
+        match self.dice.below(10) {
+            0..4 => {
+                let (sample, expectation) = &samples[self.dice.below(samples.len() as u64) as usize];
+                self.sample(&id, sample, expectation);
+            }
+            4 => self.array(&id),
+            5 => self.echo(&id),
+            6 => self.cancel(&id),
+            7 => self.vanish(&id),
+            8 => self.ask_twice(&id),
+            _ => self.idlers(&id),
+        }
+    }
+
+    fn ask<const N: usize>(&self, arguments: [&str; N]) -> Denali {
+        let (command, rest) = arguments.split_first().expect("a command");
+        self.place.denali([command]).args(["--node", &self.soak.node]).args(rest)
+    }
+
+    fn submit(&self, id: &str, file: &Path) -> Denali {
+        self.ask(["submit", "--id", id]).arg(file)
+    }
+
+    /// A bundle of a sample, packed once for each choice of limits.
+    fn pack(&self, sample: &str, cpu_ms: u64, wall_ms: u64, memory: &str) -> PathBuf {
+        let bundle = self.place.path(&format!("{}-{cpu_ms}-{wall_ms}-{memory}.denali", sample.replace('/', "-")));
+        if !bundle.exists() {
+            let (cpu, wall) = (format!("{cpu_ms}ms"), format!("{wall_ms}ms"));
+            let limits = ["--cpu-time", &cpu, "--wall-time", &wall, "--memory", memory];
+            self.place.denali(["pack"]).arg(self.place.image(sample)).arg("-o").arg(&bundle).args(limits).succeed();
+        }
+        bundle
+    }
+
+    /// Each job of `id` has one result, with a receipt that holds, and it is right or says that it was lost.
+    fn check(&self, done: &Done, jobs: u64, right: impl Fn(&Value) -> bool) {
+        let lines = done.lines();
+        assert_eq!(lines.len() as u64, jobs, "{done}");
+        let mut indices: Vec<_> = lines.iter().map(|line| number(line, "index")).collect();
+        indices.sort_unstable();
+        assert_eq!(indices, (0..jobs).collect::<Vec<_>>(), "{done}");
+        let told = &self.soak.told;
+        let mut receipts = Vec::new();
+        for line in &lines {
+            let count = match text(line, "outcome") {
+                "lost" if told.workers.load(Relaxed) > 1 => &told.lost,
+                "cancelled" if right(line) => &told.cancelled,
+                _ if right(line) => &told.right,
+                _ => panic!("not right: {line}\n{done}"),
+            };
+            count.fetch_add(1, Relaxed);
+            receipts.push(self.place.write(&format!("{}.receipt", line["index"]), text(line, "receipt")));
+        }
+        let (id, _) = self.soak.node.split_once('@').expect("both parts");
+        self.place.denali(["verify", "--node", id]).args(receipts).succeed();
+    }
+
+    /// Waits for a job's end by asking for it, and fetches its results.
+    fn fetch(&self, id: &str) -> Done {
+        self.ask(["logs", id, "-f"]).run();
+        self.ask(["result", id, "--json"]).run()
+    }
+
+    fn sample(&mut self, id: &str, sample: &Sample, expectation: &Expectation) {
+        let memory = expectation.memory();
+        let bundle = self.pack(sample.name, expectation.cpu_time_ms, expectation.wall_time_ms, &memory);
+        let input = self.place.write("input", expectation.input());
+        let command = self.submit(id, &bundle).arg("--json").arg("--input").arg(input).arg("--");
+        let done = command.args(&expectation.arguments).run();
+        self.check(&done, 1, |line| {
+            let output = expectation.output.as_deref().is_none_or(|output| line["stdout"] == output);
+            text(line, "outcome") == expectation.outcome
+                && number(line, "status") == u64::from(expectation.status)
+                && output
+        });
+    }
+
+    fn array(&mut self, id: &str) {
+        let jobs = 1 + self.dice.below(60);
+        let array = format!("0-{}", jobs - 1);
+        let command = self.submit(id, &self.place.image("hello")).args(["--json", "--array", &array, "--", "{index}"]);
+        self.check(&command.run(), jobs, |line| line["stdout"] == format!("Hello, {}!\n", line["index"]));
+    }
+
+    /// Megabytes in, and the same megabytes out.
+    fn echo(&mut self, id: &str) {
+        let mut bytes = noise(1 + self.dice.below(3 << 20) as usize);
+        bytes[0] = self.jobs as u8;
+        let input = self.place.write("input", &bytes);
+        let output = self.place.path(&format!("{id}.out"));
+        let command =
+            self.submit(id, &self.place.image("echo")).args(["--json", "--array", "0-0", "--input"]).arg(input);
+        let done = command.arg("--output-dir").arg(&output).run();
+        self.check(&done, 1, |line| {
+            text(line, "outcome") == "exited" && fs::read(output.join("0.stdout")).is_ok_and(|got| got == bytes)
+        });
+        // Nothing is there of one that was lost.
+        let _ = fs::remove_dir_all(output);
+    }
+
+    /// Jobs that are cancelled after a while, if they have not ended by then.
+    fn cancel(&mut self, id: &str) {
+        let jobs = 1 + self.dice.below(12);
+        let array = format!("0-{}", jobs - 1);
+        let command = self.submit(id, &self.place.image("primes")).args(["--array", &array, "--", "300000000"]);
+        command.succeed();
+        thread::sleep(Duration::from_millis(self.dice.below(2000)));
+        self.ask(["cancel", id]).succeed();
+        self.check(&self.fetch(id), jobs, |line| {
+            text(line, "outcome") == "cancelled" || line["stdout"] == "16252325\n"
+        });
+    }
+
+    /// A client that is killed while it waits. What the node has accepted ends all the same.
+    fn vanish(&mut self, id: &str) {
+        let bundle = self.pack("hostile/sleeper", 1000, 1500, "16MiB");
+        let client = self.submit(id, &bundle).arg("--wait").start();
+        thread::sleep(Duration::from_millis(self.dice.below(700)));
+        client.kill();
+        self.soak.told.vanished.fetch_add(1, Relaxed);
+        // The node may not have got it: who asks again is the one or the other.
+        let done = self.submit(id, &bundle).arg("--json").run();
+        self.check(&done, 1, |line| text(line, "outcome") == "time-limit");
+    }
+
+    /// The same name twice, at the same time: it runs once.
+    fn ask_twice(&mut self, id: &str) {
+        let submit = || self.submit(id, &self.place.image("primes")).args(["--json", "--", "10000000"]);
+        let (first, second) = thread::scope(|scope| {
+            let second = scope.spawn(|| submit().run());
+            (submit().run(), second.join().expect("it does not panic"))
+        });
+        assert_eq!(first.line(), second.line(), "{first}\n{second}");
+        assert_eq!(first.line(), self.ask(["result", id, "--json"]).run().line());
+        self.check(&first, 1, |line| line["stdout"] == "664579\n");
+    }
+
+    /// Jobs that do nothing for long, most of which are cancelled.
+    fn idlers(&mut self, id: &str) {
+        let jobs = 1 + self.dice.below(8);
+        let array = format!("0-{}", jobs - 1);
+        let bundle = self.pack("hostile/sleeper", 1000, 4000, "16MiB");
+        self.submit(id, &bundle).args(["--array", &array]).succeed();
+        thread::sleep(Duration::from_millis(self.dice.below(3000)));
+        if self.dice.below(4) > 0 {
+            self.ask(["cancel", id]).succeed();
+        }
+        self.check(&self.fetch(id), jobs, |line| matches!(text(line, "outcome"), "cancelled" | "time-limit"));
+    }
+}
+
+/// What a node takes of its host.
+#[derive(Clone, Copy, Debug)]
+struct Figures {
+    rss_kib: u64,
+    descriptors: u64,
+    workers: u64,
+    disk_kib: u64,
+    /// Memory of the host that is not to be had.
+    host_kib: u64,
+}
+
+impl Figures {
+    fn of(node: &Node) -> Self {
+        let process = PathBuf::from(format!("/proc/{}", node.process()));
+        let field = |file: &Path, name: &str| {
+            let text = fs::read_to_string(file).unwrap_or_default();
+            let value =
+                text.lines().find_map(|line| line.strip_prefix(name)?.split_ascii_whitespace().next()?.parse().ok());
+            value.unwrap_or(0)
+        };
+        let host = Path::new("/proc/meminfo");
+        Self {
+            rss_kib: field(&process.join("status"), "VmRSS:"),
+            descriptors: fs::read_dir(process.join("fd")).map_or(0, |fds| fds.count() as u64),
+            workers: children(node.process()).len() as u64,
+            disk_kib: disk_kib(node.data()),
+            host_kib: field(host, "MemTotal:") - field(host, "MemAvailable:"),
+        }
+    }
+
+    fn max(self, other: Self) -> Self {
+        Self {
+            rss_kib: self.rss_kib.max(other.rss_kib),
+            descriptors: self.descriptors.max(other.descriptors),
+            workers: self.workers.max(other.workers),
+            disk_kib: self.disk_kib.max(other.disk_kib),
+            host_kib: self.host_kib.max(other.host_kib),
+        }
+    }
+
+    fn is_like(&self, before: &Self) -> bool {
+        self.rss_kib <= before.rss_kib + RSS_KIB
+            && self.descriptors <= before.descriptors + DESCRIPTORS
+            && self.workers <= WORKERS as u64
+            && self.disk_kib <= before.disk_kib + DISK_KIB
+            && self.host_kib <= before.host_kib + HOST_KIB
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rss_kib, descriptors, workers, disk_kib, host_kib } = self;
+        write!(
+            f,
+            "node {rss_kib} KiB, {descriptors} descriptors, {workers} workers, disk {disk_kib} KiB, host {host_kib} KiB"
+        )
+    }
+}
+
+/// What a directory takes of the disk. Files may go while it looks.
+fn disk_kib(directory: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(entries) = fs::read_dir(directory) else { return 0 };
+    let of = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => disk_kib(&entry.path()),
+        Ok(metadata) => metadata.blocks() / 2,
+        Err(_) => 0,
+    };
+    entries.flatten().map(of).sum()
+}
+
+/// Numbers that look random (Steele et al., "Fast splittable pseudorandom number generators", 2014).
+struct Dice(u64);
+
+impl Dice {
+    fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % end.max(1)
+    }
+}

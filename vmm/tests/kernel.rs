@@ -1,0 +1,520 @@
+//! Guests that mean the isolation kernel harm. Beside each group of them an honest VM of the same worker computes: it gets
+//! its share, they end by their own limits, and nothing is left of them.
+
+mod guest;
+
+use denali_protocol::{
+    bundle::CpuModel,
+    job::{Clock, Limits, Outcome, Usage},
+};
+use denali_vmm::{
+    swap::create,
+    worker::message::{Command, Report, RunId, Status},
+};
+use guest::{Asm, Worker, guest};
+use rustix::time::{ClockId, clock_gettime};
+use std::{
+    arch::global_asm,
+    collections::{HashMap, HashSet},
+    fs::{self, File},
+    os::fd::AsFd,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+global_asm!(include_str!("guest/kernel.s"), options(raw));
+
+/// What is held and CPU time are the whole process's: one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+const MIB: u64 = 1 << 20;
+
+/// Time after which a test gives up waiting, whatever the machine does beside.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+fn limits(cpu_ms: u64, wall_ms: u64) -> Limits {
+    Limits { memory_bytes: 8 * MIB, cpu_time_us: cpu_ms * 1000, wall_time_us: wall_ms * 1000, output_bytes: MIB }
+}
+
+/// A worker under attack.
+struct Arena {
+    worker: Worker,
+    alive: HashSet<RunId>,
+    ends: HashMap<RunId, (Outcome, Usage)>,
+    output: HashMap<RunId, Vec<u8>>,
+    status: Status,
+    statuses: u64,
+    /// How many runs each status has to name, while none starts or ends.
+    steady: Option<usize>,
+    /// Descriptors and threads before it.
+    held: [usize; 2],
+    disk: Option<File>,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Arena {
+    /// A worker with so many CPUs.
+    fn new(cpus: u32) -> Self {
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = held();
+        let mut worker = Worker::start();
+        worker.send(&Command::Cpus(cpus), &[]);
+        Self {
+            worker,
+            alive: HashSet::new(),
+            ends: HashMap::new(),
+            output: HashMap::new(),
+            status: Status::default(),
+            statuses: 0,
+            steady: None,
+            held,
+            disk: None,
+            _alone: alone,
+        }
+    }
+
+    /// The same, whose VMs may hold so much memory, and the rest on disk.
+    fn with_disk(cpus: u32, memory_bytes: u64, disk_bytes: u64) -> Self {
+        let mut arena = Self::new(cpus);
+        arena.worker.send(&Command::Memory(memory_bytes), &[]);
+        let file = create(&std::env::temp_dir()).expect("a file");
+        arena.worker.send(&Command::Swap(disk_bytes), &[file.as_fd()]);
+        arena.disk = Some(file);
+        arena
+    }
+
+    fn begin(&mut self, code: &Asm, limits: Limits) -> RunId {
+        self.begin_image(&guest::image(&code.0), limits)
+    }
+
+    /// A sample that waits for input.
+    fn begin_echo(&mut self) -> RunId {
+        let echo = denali_samples::ALL.iter().find(|sample| sample.name == "echo").expect("there is an echo");
+        self.begin_image(echo.elf, limits(60_000, 60_000))
+    }
+
+    fn begin_image(&mut self, image: &[u8], limits: Limits) -> RunId {
+        let run = self.worker.begin_program(image, CpuModel::V2, limits, Vec::new(), None);
+        self.alive.insert(run);
+        run
+    }
+
+    fn cancel(&mut self, run: RunId) {
+        self.worker.send(&Command::Cancel(run), &[]);
+    }
+
+    fn say(&mut self, run: RunId, bytes: &[u8], end: bool) {
+        self.worker.send(&Command::Input { run, bytes: bytes.to_vec(), end }, &[]);
+    }
+
+    /// Takes reports until `enough`.
+    fn take_until(&mut self, what: &str, enough: impl Fn(&Self) -> bool) {
+        let begun = Instant::now();
+        while !enough(self) {
+            assert!(begun.elapsed() < PATIENCE, "{what}: waited in vain; {:?}, alive {:?}", self.status, self.alive);
+            self.take(Duration::from_millis(100));
+        }
+    }
+
+    /// Takes reports for so long.
+    fn take_for(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            self.take(end.saturating_duration_since(Instant::now()));
+        }
+    }
+
+    fn take(&mut self, time: Duration) {
+        match self.worker.report_within(time) {
+            Some(Report::Output { run, bytes, .. }) => self.output.entry(run).or_default().extend(bytes),
+            Some(Report::Ended { run, outcome, usage }) => {
+                assert!(self.alive.remove(&run), "{run:?} ended twice: {outcome:?}");
+                self.ends.insert(run, (outcome, usage));
+            }
+            Some(Report::Status(status)) => {
+                self.status = *status;
+                self.statuses += 1;
+                if let Some(runs) = self.steady {
+                    assert_eq!(self.named(), runs, "{:?}", self.status);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Runs that the latest status names.
+    fn named(&self) -> usize {
+        let Status { runnable, running, idle, swapped, .. } = self.status;
+        (runnable + running + idle + swapped) as usize
+    }
+
+    fn outcome(&self, run: RunId) -> &Outcome {
+        &self.ends.get(&run).expect("it ended").0
+    }
+
+    fn all_ended_with(&self, outcome: &Outcome) {
+        for (run, (ended, usage)) in &self.ends {
+            assert_eq!(ended, outcome, "{run:?}, {usage:?}");
+        }
+    }
+
+    /// An honest VM beside attackers until all of them have ended. Of the CPU time that this process used since it started,
+    /// it must have got its share, less a fifth.
+    fn attack(&mut self, codes: &[Asm], limits: Limits) -> Vec<RunId> {
+        let honest = self.begin(&Asm::new().spin(), self::limits(60_000, 60_000));
+        let echo = self.begin_echo();
+        let before = process_cpu();
+        let attackers: Vec<_> = codes.iter().map(|code| self.begin(code, limits)).collect();
+        self.take_until("the attackers end", |a| attackers.iter().all(|run| a.ends.contains_key(run)));
+        let spent = process_cpu() - before;
+        self.cancel(honest);
+        self.say(echo, b"still here", true);
+        self.take_until("the others end", |a| a.alive.is_empty());
+        assert_eq!(self.outcome(honest), &Outcome::Cancelled);
+        assert_eq!(self.output.get(&echo).map(Vec::as_slice), Some(b"still here".as_slice()));
+        let got = Duration::from_micros(self.ends[&honest].1.cpu_us);
+        let share = spent / (codes.len() as u32 + 1);
+        eprintln!("{} attackers: {spent:?} spent, the honest VM got {got:?}", codes.len());
+        assert!(got >= share * 4 / 5, "{got:?} of {spent:?} beside {} attackers", codes.len());
+        attackers
+    }
+
+    /// All runs have ended: nothing is left of them.
+    fn finish(mut self) {
+        self.take_until("all end", |a| a.alive.is_empty());
+        self.steady = None;
+        self.take_until("nothing is left", |a| a.named() == 0 && a.status.memory_kib == 0 && a.status.swap_bytes == 0);
+        self.close();
+    }
+
+    /// The worker ends, whatever its runs do, and leaves no descriptor and no thread.
+    fn close(self) {
+        let took = self.worker.close();
+        assert!(took.is_some_and(|took| took < Duration::from_secs(2)), "it took {took:?} to end");
+        drop(self.disk);
+        let (before, begun) = (self.held, Instant::now());
+        // Its last thread closes its socket.
+        while held().iter().zip(before).any(|(now, before)| *now > before) {
+            assert!(begun.elapsed() < Duration::from_secs(2), "descriptors and threads: {before:?}, then {:?}", held());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// Descriptors of this process, and threads of workers in it.
+fn held() -> [usize; 2] {
+    let entries = |of: &str| fs::read_dir(format!("/proc/self/{of}")).expect("/proc is mounted").flatten();
+    let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+    let of_worker = |name: &String| ["reporter", "keeper", "runner"].iter().any(|start| name.starts_with(start));
+    [entries("fd").count(), entries("task").map(name).filter(of_worker).count()]
+}
+
+fn process_cpu() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).expect("a time")
+}
+
+fn over(clock: Clock, limits: Limits) -> Outcome {
+    let limit_us = if clock == Clock::Cpu { limits.cpu_time_us } else { limits.wall_time_us };
+    Outcome::TimeLimit { clock, limit_us }
+}
+
+#[test]
+fn idling_until_times_that_are_past() {
+    let mut arena = Arena::new(1);
+    let limits = limits(700, 20_000);
+    let codes = [0, 1, 1_000_000].map(|until| guest!(guest_idler, guest_idler_end).with_r15(until));
+    for run in arena.attack(&codes, limits) {
+        assert_eq!(arena.outcome(run), &over(Clock::Cpu, limits));
+    }
+    arena.finish();
+}
+
+/// Times that no one lives to see are waited for, without work.
+#[test]
+fn idling_until_times_that_never_come() {
+    let mut arena = Arena::new(1);
+    let limits = limits(1000, 1500);
+    let times = [u64::MAX, u64::MAX - 1, 1 << 63, (1 << 63) - 1, i64::MAX as u64 / 1_000_000_000];
+    let runs: Vec<_> =
+        times.iter().map(|t| arena.begin(&guest!(guest_idler, guest_idler_end).with_r15(*t), limits)).collect();
+    let before = process_cpu();
+    arena.take_until("they end", |a| a.alive.is_empty());
+    assert!(process_cpu() - before < Duration::from_millis(700), "it waits busily");
+    for (run, time) in runs.iter().zip(times) {
+        assert_eq!(arena.outcome(*run), &over(Clock::Wall, limits), "until {time}");
+        assert!(arena.ends[run].1.cpu_us < 200_000, "until {time}: {:?}", arena.ends[run]);
+    }
+    arena.finish();
+}
+
+#[test]
+fn flapping_between_idle_and_run() {
+    for memory in [None, Some(64 * MIB)] {
+        let mut arena = Arena::new(1);
+        if let Some(bytes) = memory {
+            arena.worker.send(&Command::Memory(bytes), &[]);
+        }
+        let limits = limits(5000, 2500);
+        let codes = [0, 1000, 100_000].map(|ns| guest!(guest_flapper, guest_flapper_end).with_r15(ns));
+        for run in arena.attack(&codes, limits) {
+            assert_eq!(arena.outcome(run), &over(Clock::Wall, limits));
+        }
+        arena.finish();
+    }
+}
+
+#[test]
+fn kicking_for_ever() {
+    let mut arena = Arena::new(1);
+    let limits = limits(700, 20_000);
+    let codes = [(); 3].map(|()| guest!(guest_kicker, guest_kicker_end));
+    for run in arena.attack(&codes, limits) {
+        assert_eq!(arena.outcome(run), &over(Clock::Cpu, limits));
+    }
+    arena.finish();
+}
+
+/// The first VM of a bundle is cold, from the second the copy is taken, the others start from it.
+#[test]
+fn asking_for_ten_thousand_copies() {
+    let mut arena = Arena::new(1);
+    let code = guest!(guest_copier, guest_copier_end).with_r14(10_000).with_r15(1000);
+    for n in 0..5 {
+        for run in arena.attack(std::slice::from_ref(&code), limits(20_000, 30_000)) {
+            assert_eq!(arena.outcome(run), &Outcome::Exited(0), "job {n}");
+            assert_eq!(arena.ends[&run].1.exits.checkpoint, if n < 2 { 10_000 } else { 9_999 }, "job {n}");
+        }
+    }
+    arena.take_until("all are counted", |a| a.status.counts.ended >= 15);
+    assert!(arena.status.counts.copies <= 2, "{:?}", arena.status.counts);
+    arena.finish();
+}
+
+/// Whoever cancels the one job from which the copy was to be taken does not take it from the others.
+#[test]
+fn a_copy_is_taken_although_a_job_on_its_way_there_was_cancelled() {
+    let mut arena = Arena::new(2);
+    // Some hundred milliseconds.
+    let code = guest!(guest_copier, guest_copier_end).with_r14(1).with_r15(400_000_000);
+    let limits = limits(900, 20_000);
+    let first = arena.begin(&code, limits);
+    arena.take_until("the first ends", |a| a.ends.contains_key(&first));
+    let second = arena.begin(&code, limits);
+    arena.take_for(Duration::from_millis(30));
+    arena.cancel(second);
+    arena.take_until("the second ends", |a| a.ends.contains_key(&second));
+    assert_eq!(arena.outcome(second), &Outcome::Cancelled);
+    for _ in 0..2 {
+        let run = arena.begin(&code, limits);
+        arena.take_until("it ends", |a| a.ends.contains_key(&run));
+        assert_eq!(arena.outcome(run), &Outcome::Exited(0));
+    }
+    arena.take_until("a copy", |a| a.status.counts.ended == 4);
+    assert_eq!(arena.status.counts.copies, 1, "{:?}", arena.status.counts);
+    arena.finish();
+}
+
+#[test]
+fn protecting_all_memory_for_ever() {
+    let mut arena = Arena::new(1);
+    let limits = Limits { memory_bytes: 256 * MIB, ..limits(700, 20_000) };
+    let codes = [(); 3].map(|()| guest!(guest_protector, guest_protector_end));
+    for run in arena.attack(&codes, limits) {
+        assert_eq!(arena.outcome(run), &over(Clock::Cpu, limits));
+    }
+    arena.finish();
+}
+
+/// Swapped out and brought back over and over. The limit of memory is theirs; what they left they find.
+#[test]
+fn dirtying_all_memory_between_naps() {
+    let mut arena = Arena::with_disk(1, 12 * MIB, 256 * MIB);
+    let limits = limits(20_000, 30_000);
+    let codes = [(); 6].map(|()| guest!(guest_dirtier, guest_dirtier_end).with_r14(5).with_r15(250_000_000));
+    for run in arena.attack(&codes, limits) {
+        assert_eq!(arena.outcome(run), &Outcome::Exited(0));
+    }
+    assert!(arena.status.counts.swapped_out > 10, "{:?}", arena.status.counts);
+    assert_eq!(arena.status.counts.swap_failures, 0);
+    arena.finish();
+}
+
+/// So many naps that the disk never catches up: the worker goes on to say how it is, to end what fails, and to end itself.
+#[test]
+fn more_naps_than_the_disk_can_follow() {
+    let mut arena = Arena::with_disk(2, 4 * MIB, 1024 * MIB);
+    let limits = limits(60_000, 60_000);
+    let code = guest!(guest_dirtier, guest_dirtier_end).with_r14(1000).with_r15(210_000_000);
+    for _ in 0..60 {
+        arena.begin(&code, limits);
+    }
+    arena.take_until("all are there", |a| a.named() == 60);
+    arena.steady = Some(60);
+    let before = arena.statuses;
+    arena.take_for(Duration::from_secs(3));
+    assert!(arena.statuses >= before + 6, "{} reports in three seconds", arena.statuses - before);
+    assert!(arena.status.counts.swapped_out > 20, "{:?}", arena.status.counts);
+    arena.steady = None;
+    // What is destroyed of these, the same thread destroys that writes to disk.
+    let victims: Vec<_> = arena.alive.iter().copied().take(50).collect();
+    victims.iter().for_each(|run| arena.cancel(*run));
+    arena.take_until("those that are cancelled end", |a| a.alive.len() == 10);
+    arena.all_ended_with(&Outcome::Cancelled);
+    arena.close();
+}
+
+/// They end at about the time at which they are written to disk.
+#[test]
+fn ending_while_being_swapped_out() {
+    let mut arena = Arena::with_disk(2, 8 * MIB, 512 * MIB);
+    let limits = limits(60_000, 60_000);
+    for n in 0..60 {
+        let code = guest!(guest_dirtier, guest_dirtier_end).with_r14(1 + n % 3).with_r15(201_000_000 + n * 1_000_000);
+        arena.begin(&code, limits);
+    }
+    arena.take_until("all end", |a| a.alive.is_empty());
+    arena.all_ended_with(&Outcome::Exited(0));
+    arena.finish();
+}
+
+/// Runs of all kinds, cancelled in every stage of their lives.
+#[test]
+fn cancelled_in_every_stage() {
+    let mut arena = Arena::with_disk(2, 6 * MIB, 512 * MIB);
+    let limits = limits(60_000, 60_000);
+    let codes = [
+        Asm::new().spin(),
+        guest!(guest_idler, guest_idler_end).with_r15(u64::MAX),
+        guest!(guest_dirtier, guest_dirtier_end).with_r14(1000).with_r15(210_000_000),
+        guest!(guest_flapper, guest_flapper_end).with_r15(1000),
+        guest!(guest_copier, guest_copier_end).with_r14(1).with_r15(u64::MAX),
+        guest!(guest_protector, guest_protector_end),
+    ];
+    let mut runs = Vec::new();
+    let mut dice = 0x9e37_79b9_7f4a_7c15_u64;
+    for n in 0..240 {
+        runs.push(arena.begin(&codes[n % codes.len()], limits));
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        arena.take_for(Duration::from_micros((dice >> 40) % 6000));
+        if n % 2 == 1 {
+            let victim = runs.swap_remove((dice >> 33) as usize % runs.len());
+            arena.cancel(victim);
+        }
+    }
+    runs.iter().for_each(|run| arena.cancel(*run));
+    arena.take_until("all end", |a| a.alive.is_empty());
+    arena.all_ended_with(&Outcome::Cancelled);
+    assert_eq!(arena.ends.len(), 240);
+    arena.finish();
+}
+
+/// Input for VMs that are on their way to disk and back, not waiting for any answer.
+#[test]
+fn input_at_any_time() {
+    let mut arena = Arena::with_disk(2, 2 * MIB, 256 * MIB);
+    let runs: Vec<_> = (0..20).map(|_| arena.begin_echo()).collect();
+    for round in 0..30 {
+        for (n, run) in runs.iter().enumerate() {
+            if (n + round) % 3 != 0 {
+                arena.say(*run, format!("{round} ").as_bytes(), false);
+            }
+        }
+        arena.take_for(Duration::from_millis(round as u64 * 7 % 40));
+    }
+    runs.iter().for_each(|run| arena.say(*run, b"", true));
+    arena.take_until("all end", |a| a.alive.is_empty());
+    for (n, run) in runs.iter().enumerate() {
+        let said: String = (0..30).filter(|round| (n + round) % 3 != 0).map(|round| format!("{round} ")).collect();
+        assert_eq!(arena.outcome(*run), &Outcome::Exited(0));
+        assert_eq!(String::from_utf8_lossy(&arena.output[run]), said);
+    }
+    arena.finish();
+}
+
+/// Megabytes for VMs that never look at them.
+#[test]
+fn input_that_no_one_reads() {
+    let mut arena = Arena::with_disk(2, 4 * MIB, 256 * MIB);
+    let limits = limits(60_000, 4000);
+    let naps = guest!(guest_flapper, guest_flapper_end).with_r15(300_000_000);
+    let codes = [guest!(guest_idler, guest_idler_end).with_r15(u64::MAX), naps];
+    let deaf: Vec<_> = (0..7).map(|n| arena.begin(&codes[n / 6], limits)).collect();
+    let piece = vec![7; 60_000];
+    for _ in 0..50 {
+        deaf.iter().for_each(|run| arena.say(*run, &piece, false));
+        arena.take_for(Duration::from_millis(2));
+    }
+    let echo = arena.begin_echo();
+    arena.say(echo, b"heard", true);
+    arena.take_until("all end", |a| a.alive.is_empty());
+    assert_eq!(arena.output[&echo], b"heard");
+    assert!(deaf.iter().all(|run| *arena.outcome(*run) == over(Clock::Wall, limits)), "{:?}", arena.ends);
+    arena.finish();
+}
+
+/// More runs wait for memory than are looked at to find one that may go.
+#[test]
+fn a_crowd_waits_for_memory() {
+    let mut arena = Arena::with_disk(2, 2 * MIB, 256 * MIB);
+    let runs: Vec<_> = (0..200).map(|_| arena.begin_echo()).collect();
+    arena.take_until("all have VMs", |a| a.status.idle + a.status.swapped == 200);
+    runs.iter().for_each(|run| arena.cancel(*run));
+    arena.finish();
+}
+
+/// Without a disk: who waits for memory is counted once, whatever comes for it, and starts when there is more memory.
+#[test]
+fn more_memory_lets_those_in_who_wait() {
+    let mut arena = Arena::new(2);
+    arena.worker.send(&Command::Memory(MIB), &[]);
+    let runs: Vec<_> = (0..6).map(|_| arena.begin_echo()).collect();
+    arena.take_until("all are there", |a| a.named() == 6);
+    arena.steady = Some(6);
+    for _ in 0..10 {
+        runs.iter().for_each(|run| arena.say(*run, b"x", false));
+        arena.take_for(Duration::from_millis(30));
+    }
+    assert!(arena.status.runnable > 0, "{:?}", arena.status);
+    arena.worker.send(&Command::Memory(64 * MIB), &[]);
+    arena.take_until("all have VMs", |a| a.status.idle == 6);
+    arena.steady = None;
+    runs.iter().for_each(|run| arena.say(*run, b"", true));
+    arena.take_until("all end", |a| a.alive.is_empty());
+    assert!(runs.iter().all(|run| arena.output[run] == b"xxxxxxxxxx"), "{:?}", arena.output);
+    arena.finish();
+}
+
+/// The last thing that happens is that sleepers are cancelled: the node learns that their space is free.
+#[test]
+fn the_last_sleepers_are_cancelled() {
+    let mut arena = Arena::with_disk(2, 64 * MIB, 256 * MIB);
+    let runs: Vec<_> = (0..8).map(|_| arena.begin_echo()).collect();
+    arena.take_until("all idle", |a| a.status.idle == 8);
+    arena.worker.send(&Command::Memory(0), &[]);
+    arena.take_until("all sleep", |a| a.status.swapped == 8);
+    arena.take_for(Duration::from_millis(300));
+    runs.iter().for_each(|run| arena.cancel(*run));
+    arena.finish();
+}
+
+/// Input that never stops keeps its VM awake, but not the others from their CPU.
+#[test]
+fn a_flood_of_input_takes_no_ones_turn() {
+    let mut arena = Arena::new(1);
+    let limits = limits(60_000, 60_000);
+    let honest = arena.begin(&Asm::new().spin(), limits);
+    // Some milliseconds for each look at its input.
+    let deaf = arena.begin(&guest!(guest_grinder, guest_grinder_end).with_r14(10_000_000), limits);
+    let end = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < end {
+        arena.say(deaf, b"!", false);
+        arena.take(Duration::from_micros(500));
+    }
+    arena.cancel(honest);
+    arena.cancel(deaf);
+    arena.take_until("both end", |a| a.alive.is_empty());
+    let (got, taken) = (arena.ends[&honest].1.cpu_us, arena.ends[&deaf].1.cpu_us);
+    eprintln!("flood: {got} us against {taken} us");
+    assert!(got >= taken * 4 / 5, "{got} us against {taken} us");
+    arena.finish();
+}
