@@ -40,7 +40,7 @@ fn spinning_ends_at_the_wall_limit() {
     assert!((Duration::from_millis(200)..Duration::from_millis(200) + LATE).contains(&took), "{took:?}");
 }
 
-/// The attendant looks at a sleeping VM seldom; one that wakes by its timer and runs wild is seen all the same.
+/// No one looks at a sleeping VM; one that wakes by its timer and runs wild is seen all the same.
 #[test]
 fn spinning_after_a_sleep_ends_at_the_cpu_limit() {
     let code = Asm::new().instruction(IDLE, 300_000_000, 0, 0).spin();

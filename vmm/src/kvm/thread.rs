@@ -112,7 +112,7 @@ impl Thread {
     pub(crate) fn kick(self) {
         let process = rustix::process::getpid().as_raw_pid();
         // SAFETY: tgkill takes plain numbers. It reaches only threads of this very process, all of which have the
-        // handler installed that does nothing, so even a reused thread id does no harm.
+        // handler installed, so a reused thread id costs another thread one exit at the most.
         unsafe { libc::syscall(libc::SYS_tgkill, process, self.tid, KICK_SIGNAL) };
     }
 }

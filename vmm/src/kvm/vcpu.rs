@@ -19,7 +19,7 @@ use denali_protocol::bundle::CpuModel;
 pub(crate) use kvm_bindings::kvm_regs as Registers;
 use kvm_bindings::{
     KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, Msrs, kvm_device_attr, kvm_msr_entry, kvm_sregs,
-    kvm_userspace_memory_region, kvm_xcr, kvm_xcrs, kvm_xsave,
+    kvm_userspace_memory_region, kvm_vcpu_events, kvm_xcr, kvm_xcrs, kvm_xsave,
 };
 use kvm_ioctls::{SyncReg, VcpuExit, VcpuFd, VmFd};
 use std::io;
@@ -76,6 +76,8 @@ pub(crate) struct VirtualMachine {
     vcpu: VcpuFd,
     /// As KVM gave them.
     initial: kvm_sregs,
+    /// As KVM gave them: there are none.
+    no_events: kvm_vcpu_events,
     /// The guest's, while a stub runs at CPL 0.
     system: kvm_sregs,
     /// Whether the next entry has to complete the `out` of the last exit.
@@ -111,10 +113,11 @@ impl VirtualMachine {
         set_syscall_target(&vcpu)?;
         show_host_tsc(&vcpu)?;
         let initial = vcpu.get_sregs().map_err(failed("read system registers"))?;
+        let no_events = vcpu.get_vcpu_events().map_err(failed("read pending events"))?;
         for kind in [SyncReg::Register, SyncReg::SystemRegister, SyncReg::VcpuEvents] {
             vcpu.set_sync_valid_reg(kind);
         }
-        Ok(Self { vcpu, initial, system: initial, unfinished: false, _vm: vm, memory })
+        Ok(Self { vcpu, initial, no_events, system: initial, unfinished: false, _vm: vm, memory })
     }
 
     /// The memory.
@@ -150,6 +153,9 @@ impl VirtualMachine {
             // those need ARCH_REQ_XCOMP_GUEST_PERM, which this program never asks for.
             unsafe { self.vcpu.set_xsave(&extended) }.map_err(failed("set the extended state"))?;
         }
+        // Nor is an exception that KVM was about to inject again.
+        self.vcpu.sync_regs_mut().events = self.no_events;
+        self.vcpu.set_sync_dirty_reg(SyncReg::VcpuEvents);
         self.system = state.system;
         self.sync_system();
         self.set_registers(state.registers);

@@ -45,6 +45,8 @@ pub(crate) enum HardwareError {
     Write(#[from] VolatileMemoryError),
     #[error("a VM's page tables could not be put back: {0}")]
     Tables(#[from] ProtectError),
+    #[error("so much of a VM's memory changed that a new VM costs less")]
+    Large,
     #[error("the host has no random numbers")]
     Random,
     #[error("touching a VM's pages before its start ended with {0:?}")]
@@ -52,6 +54,12 @@ pub(crate) enum HardwareError {
     #[error("a VM was left in the middle of an exception")]
     Unquiet,
 }
+
+/// Private memory up to which hardware is put back. Beyond, whoever did it would hold up others.
+const RESET_BYTES: u64 = 64 << 20;
+
+/// The same of page tables and what else the supervisor slot has.
+const RESET_SUPERVISOR_BYTES: u64 = 32 * PAGE_BYTES;
 
 /// Where the list of pages to touch lies for the moment: behind the virtual registers.
 const TOUCH_LIST: u64 = REGISTERS + PAGE_BYTES / 2;
@@ -146,6 +154,9 @@ impl Hardware {
         };
         #[cfg(test)]
         let pages = super::leaks::pages_without_left_out(pages, &self.template.image);
+        if pages.iter().map(|run| run.end - run.start).sum::<u64>() > RESET_BYTES {
+            return Err(HardwareError::Large);
+        }
         self.machine.memory().restore(&pages, &self.template.master)?;
         if self.supervisor_changed && !left_out!(PageRights) {
             self.reset_supervisor(pagemap)?;
@@ -186,6 +197,9 @@ impl Hardware {
     /// leaves entries on the staging page, so the other pages come after them.
     fn reset_supervisor(&mut self, pagemap: &Pagemap) -> Result<(), HardwareError> {
         let runs = self.machine.memory().private_supervisor(pagemap)?;
+        if runs.iter().map(|run| run.end - run.start).sum::<u64>() > RESET_SUPERVISOR_BYTES {
+            return Err(HardwareError::Large);
+        }
         let tables = runs.iter().flat_map(|run| (run.start.max(PML4)..run.end).step_by(PAGE_BYTES as usize));
         for table in tables {
             let (is, shall) = (words(self.machine.memory(), table)?, words(&self.template.master, table)?);

@@ -56,6 +56,7 @@ impl Vm {
     /// Runs the VM for at most `slice`, or until a limit.
     pub(crate) fn run(&mut self, alarm: &Alarm, slice: Duration, frame: &mut Vec<u8>) -> Stop {
         let (begun, used) = (cpu_time(), self.cpu);
+        let doomed = matches!(self.phase, Phase::Doomed(_));
         let entered = *self.entered.get_or_insert_with(|| {
             self.start = self.begun.elapsed();
             Instant::now()
@@ -66,7 +67,11 @@ impl Vm {
             vm.cpu = used + cpu_time().saturating_sub(begun);
         });
         self.cpu = used + cpu_time().saturating_sub(begun);
-        stop
+        match stop {
+            // However it ended, it had no job.
+            Stop::Ended(_) if self.withheld.is_some() && !doomed => Stop::NoCheckpoint,
+            stop => stop,
+        }
     }
 
     fn go_on(&mut self, turn: &mut Turn<'_>, frame: &mut Vec<u8>, meter: impl Fn(&mut Self)) -> Stop {
@@ -148,6 +153,7 @@ impl Vm {
         }
         let used = std::mem::replace(&mut self.hardware, hardware);
         self.exits = Exits::default();
+        (self.entered, self.cpu) = (None, Duration::ZERO);
         self.protecting = None;
         self.told = Told::default();
         self.phase = Phase::Built;
@@ -245,7 +251,8 @@ impl Vm {
 
     fn interrupted(&mut self, told: u64, turn: &mut Turn<'_>, frame: &mut Vec<u8>) -> Next {
         self.exits.interrupted += 1;
-        if self.withheld.is_some() && self.cpu >= CHECKPOINT_PATIENCE {
+        let limit = Duration::from_micros(self.limits.cpu_time_us);
+        if self.withheld.is_some() && self.cpu >= CHECKPOINT_PATIENCE.min(limit / 4) {
             return Next::Stop(Stop::NoCheckpoint);
         }
         if let Err(outcome) = self.serve(frame) {

@@ -104,7 +104,7 @@ pub enum Report {
     },
     /// How the worker's VMs are: after a change, at most every [`STATUS_INTERVAL`].
     Status(Box<Status>),
-    /// The run is over: its VM will not run again, and its memory is given back within milliseconds.
+    /// The run is over: its VM will not run again.
     Ended {
         /// The run.
         run: RunId,
@@ -156,7 +156,7 @@ pub struct Counts {
     pub swapped_out: u64,
     /// VMs brought back.
     pub swapped_in: u64,
-    /// VMs lost to a full or broken swap file.
+    /// Times that a VM could not be written to disk, and stayed, or not be brought back, and was lost.
     pub swap_failures: u64,
     /// Exits of VMs that ended, by kind.
     pub exits: Exits,

@@ -49,11 +49,16 @@ pub(super) struct ProcessState {
 #[derive(Debug)]
 pub(super) struct Given {
     pub(super) run: Arc<Run>,
-    /// How long it may take from the command to its end.
+    /// How long it may take from the command to its end; waiting for a VM, for which memory may be short, is not counted.
     allowance: Duration,
+    /// When its worker said that it has a VM.
+    pub(super) started: Option<Instant>,
     /// When the command was sent. The time until a worker is ready is not the run's.
     pub(super) sent: Option<Instant>,
 }
+
+/// A run that has no VM by then never will: its worker is broken.
+const TO_START: Duration = Duration::from_secs(3600);
 
 impl Given {
     /// The time since the command.
@@ -106,7 +111,7 @@ impl Process {
         state.last_used = now;
         let allowance = run.deadline.saturating_duration_since(now);
         let sent = state.worker.is_some().then_some(now);
-        state.runs.insert(run.id, Given { run, allowance, sent });
+        state.runs.insert(run.id, Given { run, allowance, started: None, sent });
         // Before the command: a worker that had no CPU has one then.
         self.shares.demand(self.id, state.demand());
         match &state.worker {
@@ -170,6 +175,14 @@ impl Process {
         self.state().runs.get(&id).map(|given| Arc::clone(&given.run))
     }
 
+    /// A run has a VM.
+    pub(super) fn start(&self, id: RunId) -> Option<Arc<Run>> {
+        let mut state = self.state();
+        let given = state.runs.get_mut(&id)?;
+        given.started = Some(Instant::now());
+        Some(Arc::clone(&given.run))
+    }
+
     /// A run is over.
     pub(super) fn release(&self, id: RunId, cpu_us: u64) -> Option<Given> {
         let mut state = self.state();
@@ -223,6 +236,10 @@ impl Process {
     /// A run that should have ended.
     pub(super) fn overdue(&self) -> Option<Arc<Run>> {
         let state = self.state();
-        state.runs.values().find(|given| given.elapsed() > given.allowance).map(|given| Arc::clone(&given.run))
+        let overdue = |given: &&Given| match given.started {
+            Some(started) => started.elapsed() > given.allowance,
+            None => given.elapsed() > given.allowance.max(TO_START),
+        };
+        state.runs.values().find(overdue).map(|given| Arc::clone(&given.run))
     }
 }

@@ -105,7 +105,7 @@ fn heed(engine: &Arc<Engine>, process: &Process, report: Report) {
         Report::Ready(_) => {}
         Report::Status(status) => process.learn(&status, engine.tenants.bounds),
         Report::Started { run: id, vm, path } => {
-            if let Some(run) = process.run(id) {
+            if let Some(run) = process.start(id) {
                 let _ = run.vm.set((vm, path));
                 run.job.wake();
             }

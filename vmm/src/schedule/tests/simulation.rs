@@ -1,4 +1,4 @@
-//! Workers in virtual time: CPUs that run what the scheduler picks, an attendant that tells who is overdue, and VMs
+//! Workers in virtual time: CPUs that run what the scheduler picks, someone who tells who is overdue, and VMs
 //! that compute, sleep and flap.
 
 use super::*;

@@ -3,7 +3,7 @@
 
 use super::{
     Kernel, Resident,
-    state::{OVERHEAD_KIB, Sleeper, Stage},
+    state::{OVERHEAD_KIB, Sleeper, Slot, Stage},
 };
 use crate::{schedule::VmKey, swap::SwapSpace, vm::WakeError, worker::keeper::Chore};
 use denali_protocol::job::Usage;
@@ -15,6 +15,9 @@ use std::{
 
 /// A VM that wakes so soon is not worth the trip.
 const SOON: Duration = Duration::from_millis(200);
+
+/// Memory of a VM up to which it may sleep on disk, in KiB.
+const SLEEPER_KIB: u64 = 64 << 10;
 
 /// Idle VMs looked at for one that may go.
 const LOOKS: usize = 64;
@@ -65,7 +68,9 @@ impl Kernel {
         let state = &mut *state;
         let soon = Instant::now() + SOON;
         let slots = &state.slots;
-        let here = |key: &VmKey| slots.get(key).is_some_and(|slot| matches!(slot.stage, Stage::Here(_)));
+        // To write a large one would hold up those that wake meanwhile.
+        let may_go = |slot: &Slot| matches!(slot.stage, Stage::Here(_)) && slot.memory_kib <= SLEEPER_KIB;
+        let here = |key: &VmKey| slots.get(key).is_some_and(may_go);
         let key = state.scheduler.longest_idle(soon, LOOKS).find(here)?;
         let slot = state.slots.get_mut(&key)?;
         match std::mem::replace(&mut slot.stage, Stage::Leaving { wanted: false }) {
@@ -81,8 +86,8 @@ impl Kernel {
     fn put_to_sleep(&self, key: VmKey, resident: Resident) -> bool {
         let begun = Instant::now();
         let Resident { vm, shelf, reimage } = resident;
-        let mut space = self.swap();
-        let Some(space) = &mut *space else { return false };
+        let mut swap = self.swap();
+        let Some(space) = &mut *swap else { return false };
         let (stage, hardware) = match vm.sleep(&self.host, space) {
             Ok((vm, hardware)) => {
                 (Stage::Asleep(Box::new(Sleeper { vm, shelf: shelf.clone(), reimage })), Some(hardware))
@@ -92,6 +97,7 @@ impl Kernel {
                 (Stage::Here(Box::new(Resident { vm: *vm, shelf: shelf.clone(), reimage })), None)
             }
         };
+        drop(swap);
         let slept = hardware.is_some();
         {
             let mut state = self.state();

@@ -199,7 +199,12 @@ impl Kernel {
             } else {
                 let timeout = state.begin_to_wait();
                 let short = state.is_short();
-                drop(state);
+                // The lease is too small: the node learns of it from the status alone.
+                if state.scheduler.has_waiting() {
+                    self.tell(state);
+                } else {
+                    drop(state);
+                }
                 if short {
                     self.relieve();
                 }

@@ -99,7 +99,11 @@ impl Kernel {
                 self.note_memory(&mut state, key, memory_kib);
                 state.scheduler.yielded(key, used(), Instant::now());
                 state.put_back(key, resident);
+                let short = state.is_short();
                 self.tell(state);
+                if short {
+                    self.relieve();
+                }
                 None
             }
             Stop::Idle(until) => self.let_idle(key, until, resident, used),
@@ -193,7 +197,7 @@ impl Kernel {
     }
 
     /// Something changed that the node wants to know.
-    fn tell(&self, mut state: std::sync::MutexGuard<'_, super::State>) {
+    pub(super) fn tell(&self, mut state: std::sync::MutexGuard<'_, super::State>) {
         if !std::mem::replace(&mut state.telling, true) {
             drop(state);
             self.keeper.give(Chore::Tell);
