@@ -37,8 +37,8 @@ const POLICY: &str = "[node]\nslots = 6\nworkers = 6\nresults_expire = \"60s\"\n
 /// How much more there may be at the end than there was in the beginning: the allocator, the runtime's threads and the
 /// store's log keep some of what they once had.
 const RSS_KIB: u64 = 64 << 10;
-const DESCRIPTORS: u64 = 16;
-const DISK_KIB: u64 = 64 << 10;
+const DESCRIPTORS: u64 = 10;
+const DISK_KIB: u64 = 16 << 10;
 const HOST_KIB: u64 = 512 << 10;
 
 /// How long results may take to expire: their time, and the time between two looks.
