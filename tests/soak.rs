@@ -28,14 +28,17 @@ const CLIENTS: u64 = 4;
 /// Worker processes, of the policy.
 const WORKERS: usize = 6;
 
+/// Workers that a job must have lost before it may be lost itself: the node tries it again twice.
+const LOST_AFTER: u64 = 3;
+
 /// The policy. The memory of all VMs and a swap file belong here (`[node] memory`, `swap`, `cpus`) once a policy has them.
 const POLICY: &str = "[node]\nslots = 6\nworkers = 6\nresults_expire = \"60s\"\n";
 
 /// How much more there may be at the end than there was in the beginning: the allocator, the runtime's threads and the
 /// store's log keep some of what they once had.
 const RSS_KIB: u64 = 64 << 10;
-const DESCRIPTORS: u64 = 16;
-const DISK_KIB: u64 = 64 << 10;
+const DESCRIPTORS: u64 = 10;
+const DISK_KIB: u64 = 16 << 10;
 const HOST_KIB: u64 = 512 << 10;
 
 /// How long results may take to expire: their time, and the time between two looks.
@@ -166,7 +169,7 @@ impl Soak {
 
     fn be_client(&self, client: u64, dice: Dice) {
         let _failing = Failing(&self.failed);
-        let mut client = Client { soak: self, place: Place::new(), name: client, jobs: 0, dice };
+        let mut client = Client { soak: self, place: Place::new(), name: client, jobs: 0, killed_before: 0, dice };
         let samples: Vec<_> = expected().collect();
         while self.goes_on() {
             client.do_something(&samples);
@@ -180,12 +183,15 @@ struct Client<'a> {
     place: Place,
     name: u64,
     jobs: u64,
+    /// Workers that had been killed when it submitted its latest job.
+    killed_before: u64,
     dice: Dice,
 }
 
 impl Client<'_> {
     fn do_something(&mut self, samples: &[(&Sample, Expectation)]) {
         self.jobs += 1;
+        self.killed_before = self.soak.told.workers.load(Relaxed);
         let id = format!("c{}-{}", self.name, self.jobs);
         match self.dice.below(10) {
             0..4 => {
@@ -232,7 +238,7 @@ impl Client<'_> {
         let mut receipts = Vec::new();
         for line in &lines {
             let count = match text(line, "outcome") {
-                "lost" if told.workers.load(Relaxed) > 1 => &told.lost,
+                "lost" if told.workers.load(Relaxed) >= self.killed_before + LOST_AFTER => &told.lost,
                 "cancelled" if right(line) => &told.cancelled,
                 _ if right(line) => &told.right,
                 _ => panic!("not right: {line}\n{done}"),
