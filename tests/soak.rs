@@ -31,8 +31,9 @@ const WORKERS: usize = 6;
 /// Workers that a job must have lost before it may be lost itself: the node tries it again twice.
 const LOST_AFTER: u64 = 3;
 
-/// The policy. The memory of all VMs and a swap file belong here (`[node] memory`, `swap`, `cpus`) once a policy has them.
-const POLICY: &str = "[node]\nslots = 6\nworkers = 6\nresults_expire = \"60s\"\n";
+/// The policy: memory for some VMs, so that others sleep on disk.
+const POLICY: &str =
+    "[node]\nslots = 6\nworkers = 6\ncpus = 2\nmemory = \"24MiB\"\nswap = \"256MiB\"\nresults_expire = \"60s\"\n";
 
 /// How much more there may be at the end than there was in the beginning: the allocator, the runtime's threads and the
 /// store's log keep some of what they once had.

@@ -7,7 +7,7 @@ mod zipf;
 
 use super::{
     distribution::Distribution,
-    fleet::{Fleet, Server, available_bytes},
+    fleet::{Fleet, Server, available_bytes, settled_available_bytes},
     host::Host,
     print,
     runtime::block_on,
@@ -151,7 +151,7 @@ async fn measure(args: &Args) -> anyhow::Result<Measured> {
         fleet.bound(|_| sweep::MEASURED)?;
         fleet.swap_into(&args.swap_directory, args.swap)?;
     }
-    let free_before = available_bytes()?;
+    let free_before = settled_available_bytes().await?;
     let bar = wait::bar(args.vms);
     let mut created = Vec::new();
     for vm in 0..args.vms {

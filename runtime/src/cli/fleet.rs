@@ -271,6 +271,20 @@ pub(super) fn available_bytes() -> anyhow::Result<u64> {
     Ok(field_kib(&fs::read_to_string("/proc/meminfo")?, "MemAvailable:")? * 1024)
 }
 
+/// The same once it grows no more: the kernel takes its time to take back what a process that ended had.
+pub(super) async fn settled_available_bytes() -> anyhow::Result<u64> {
+    let mut available = available_bytes()?;
+    for _ in 0..60 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let now = available_bytes()?;
+        if now < available + (4 << 20) {
+            return Ok(now);
+        }
+        available = now;
+    }
+    Ok(available)
+}
+
 fn field_kib(text: &str, name: &str) -> anyhow::Result<u64> {
     let line = text.lines().find(|line| line.starts_with(name)).with_context(|| format!("no {name}"))?;
     Ok(line.split_whitespace().nth(1).with_context(|| format!("an empty {name}"))?.parse()?)

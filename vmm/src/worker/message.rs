@@ -35,7 +35,8 @@ pub enum Command {
     },
     /// Run VMs on at most so many CPUs at once. At the start: as many as the host has.
     Cpus(u32),
-    /// Hold at most so many bytes of VMs' own memory: those that idle longest are swapped out. At the start: no bound.
+    /// Take about so many bytes of memory, 8 MiB or a third of it for the worker itself: VMs that idle longest are swapped out.
+    /// At the start: no bound.
     Memory(u64),
     /// Swap VMs out into the file whose descriptor comes with the frame, which is this worker's alone, up to so many bytes.
     /// At most once; without it no VM is swapped out.

@@ -85,7 +85,7 @@ impl Kernel {
             Command::Cpus(cpus) => self.lease(cpus),
             Command::Memory(bytes) => {
                 let mut state = self.state();
-                state.budget_kib = bytes / 1024;
+                state.budget_kib = vms_part(bytes) / 1024;
                 state.let_in();
                 drop(state);
                 self.relieve();
@@ -125,4 +125,11 @@ impl Kernel {
             false => epoll::add(&self.events, input, data, once),
         };
     }
+}
+
+/// What VMs may take of a worker's memory: it needs some for itself, for kept hardware and for the images on their way to and
+/// from disk.
+fn vms_part(bytes: u64) -> u64 {
+    const OWN_BYTES: u64 = 8 << 20;
+    bytes - OWN_BYTES.min(bytes / 3)
 }
