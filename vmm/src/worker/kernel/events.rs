@@ -119,7 +119,8 @@ impl Kernel {
     pub(super) fn watch(&self, key: VmKey, input: BorrowedFd<'_>, slot: &mut Slot) {
         let once = epoll::EventFlags::IN | epoll::EventFlags::ONESHOT;
         let data = epoll::EventData::new_u64(INPUTS.wrapping_add(key.0));
-        // Fails only for what is always readable, and such input is never waited for.
+        // It fails for what is always readable, and such input is never waited for; and where the kernel has no memory for it:
+        // then the VM is looked at again when its own time comes.
         let _ = match std::mem::replace(&mut slot.watched, true) {
             true => epoll::modify(&self.events, input, data, once),
             false => epoll::add(&self.events, input, data, once),
