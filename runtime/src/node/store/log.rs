@@ -3,12 +3,16 @@
 //! between.
 //!
 //! A piece holds the changes of one batch: its length, a digest of what follows, the number of the log, and each change as
-//! its length, its encoding and its raw bytes. The database says which number is in force: a durable commit counts it up,
-//! and with that all pieces are void. A piece that is cut short was never acknowledged.
+//! its length, its encoding and its raw bytes. The database says which number is in force: a durable commit puts another
+//! one there, and with that all pieces are void. A piece that is cut short was never acknowledged.
+//!
+//! The file keeps its length, for to lengthen one is a second write at each `fsync`; pieces of old logs are written over. A
+//! job's output is in them too, and might look like a piece: a number is random, so that nobody can foretell it.
 
 use super::{Op, StoreError, record};
 use denali_protocol::digest::Digest;
 use redb::StorageBackend;
+use ring::rand::{SecureRandom, SystemRandom};
 
 /// From this length on, in bytes, the next batch is committed durably, and a new log begun.
 const FULL_BYTES: u64 = 4 * 1024 * 1024;
@@ -32,7 +36,20 @@ impl Log {
             ops.extend(piece);
             log.length += bytes;
         }
+        // On a full disk it goes without.
+        if let Err(error) = log.lengthen() {
+            tracing::warn!("cannot lengthen the store's log: {error}");
+        }
         Ok((log, ops))
+    }
+
+    /// Makes the file as long as it will be.
+    fn lengthen(&self) -> Result<(), StoreError> {
+        let length = self.file.len()?;
+        if length < FULL_BYTES {
+            self.file.write(length, &vec![0; (FULL_BYTES - length) as usize])?;
+        }
+        Ok(())
     }
 
     /// The changes of the piece at `at`, and its length with the header; nothing where no whole piece of this log is.
@@ -86,16 +103,20 @@ impl Log {
         Ok(())
     }
 
-    /// The number that a durable commit is to put in force.
-    pub(super) fn next_number(&self) -> u64 {
-        self.number + 1
+    /// A number for the next log.
+    pub(super) fn next_number() -> Result<u64, StoreError> {
+        let mut number = [0; 8];
+        let filled = SystemRandom::new().fill(&mut number);
+        filled.map_err(|_| StoreError::Io("the system gave no random bytes".to_owned()))?;
+        Ok(u64::from_le_bytes(number))
     }
 
-    /// Begins the log of the next number, which is in force: what was in the last one is in the database.
-    pub(super) fn begin(&mut self) {
-        (self.number, self.length) = (self.next_number(), 0);
-        // Only to give back the room: what is left over has another number.
-        if let Err(error) = self.file.set_len(0) {
+    /// Begins the log of this number, which is in force: what was in the last one is in the database.
+    pub(super) fn begin(&mut self, number: u64) {
+        let longer = self.length > 2 * FULL_BYTES;
+        (self.number, self.length) = (number, 0);
+        // Only to give back the room.
+        if longer && let Err(error) = self.file.set_len(FULL_BYTES) {
             tracing::warn!("cannot shorten the store's log: {error}");
         }
     }

@@ -35,6 +35,9 @@ pub(crate) enum Op {
         file_bytes: u64,
         /// Its time of end.
         ended_unix_ms: u64,
+        /// Whether it may wait for a moment: there are many, and together they cost less.
+        #[serde(skip)]
+        patient: bool,
     },
     /// A client cancelled a job. Tried again until the disk takes it.
     Cancel {
@@ -77,7 +80,7 @@ impl Op {
 
     /// Whether the writer may let it wait for a moment.
     pub(super) fn is_patient(&self) -> bool {
-        matches!(self, Self::Accept { patient: true, .. })
+        matches!(self, Self::Accept { patient: true, .. } | Self::Finish { patient: true, .. })
     }
 }
 

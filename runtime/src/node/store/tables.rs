@@ -42,6 +42,11 @@ impl<'t> Tables<'t> {
         Ok(self.bytes)
     }
 
+    /// Bytes of all job and result records.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Puts the log of this number in force.
     pub(super) fn begin_log(&mut self, number: u64) -> Result<(), StoreError> {
         self.meta.insert(META_LOG, number)?;
@@ -51,7 +56,7 @@ impl<'t> Tables<'t> {
     pub(super) fn apply(&mut self, op: &Op) -> Result<Applied, StoreError> {
         match op {
             Op::Accept { key, record, input, .. } => self.accept(key, record, input),
-            Op::Finish { key, record, output, file_bytes, ended_unix_ms } => {
+            Op::Finish { key, record, output, file_bytes, ended_unix_ms, .. } => {
                 self.finish_job(key, record, output, *file_bytes, *ended_unix_ms)
             }
             Op::Cancel { key } => self.cancel(key),

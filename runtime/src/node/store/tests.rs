@@ -42,7 +42,7 @@ fn finish(name: &str, index: u32, status: u8, ended_unix_ms: u64) -> Op {
         receipt: Receipt(vec![1, 2, 3]),
     };
     let record = Box::new(ResultRecord { result, run: Some(9), place: OutputPlace::Inline });
-    Op::Finish { key: key(name), record, output: b"output".to_vec(), file_bytes: 0, ended_unix_ms }
+    Op::Finish { key: key(name), record, output: b"output".to_vec(), file_bytes: 0, ended_unix_ms, patient: false }
 }
 
 /// A disk that can be full.
@@ -139,12 +139,14 @@ async fn what_was_acknowledged_is_there_after_reopening() {
     assert_eq!((unfinished.totals.succeeded, ranges), (2, vec![(0, 0), (2, 2), (4, 4)]));
 }
 
-/// A store as a crash now would leave it, with as much of its log as `cut` leaves.
+/// A store as a crash now would leave it, with as much of what is in its log as `cut` leaves.
 fn crashed(directory: &Path, cut: impl FnOnce(usize) -> usize) -> (tempfile::TempDir, Store) {
     let after = tempfile::tempdir().unwrap();
     std::fs::copy(directory.join("store.redb"), after.path().join("store.redb")).unwrap();
-    let log = std::fs::read(directory.join("store.log")).unwrap();
-    std::fs::write(after.path().join("store.log"), &log[..cut(log.len())]).unwrap();
+    let mut log = std::fs::read(directory.join("store.log")).unwrap();
+    let used = log.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    log[cut(used)..].fill(0);
+    std::fs::write(after.path().join("store.log"), log).unwrap();
     let store = Store::open(after.path()).unwrap();
     (after, store)
 }

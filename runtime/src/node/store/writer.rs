@@ -14,8 +14,16 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// Most operations in one transaction: bounds the memory and the time of one commit.
+/// Most operations that are put on the disk at once: bounds the memory and the time that takes.
 const BATCH: usize = 1024;
+
+/// With so many operations in a transaction, or so many bytes of them, it is committed. What is in the log can wait for
+/// that, and one large commit costs far less than many small ones; but nothing is acknowledged while one goes on.
+const TRANSACTION: usize = 256;
+const TRANSACTION_BYTES: u64 = 8 * 1024 * 1024;
+
+/// With nothing to write for so long, a transaction is committed whatever its size.
+const LINGER: Duration = Duration::from_millis(5);
 
 /// How long to wait before results are tried again that the disk did not take.
 const RETRY: Duration = Duration::from_secs(1);
@@ -112,48 +120,60 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// One transaction. Opened before there is anything to write, so that nobody waits for that.
+    /// One transaction, of many batches. Opened before there is anything to write, so that nobody waits for that.
     fn round(&mut self, database: &Database, log: &mut Log) -> Result<(), StoreError> {
         // What is in the log is in an open database, also after an error.
         self.settle();
         let mut transaction = database.begin_write()?;
         let mut tables = Tables::open(&transaction)?;
-        if self.batch.is_empty() {
-            self.wait();
-        }
-        let applied = self.gather(&mut tables)?;
-        self.at_rest = self.batch.is_empty() && log.is_empty();
-        if self.at_rest {
-            return Ok(());
-        }
-        let expires = self.batch.iter().any(|change| matches!(change.op, Op::Expire { .. }));
-        // Also when it is closed: the next start then has no log to read.
-        let durably = self.batch.is_empty() || self.close.is_some() || log.is_full() || expires;
-        if durably {
-            tables.begin_log(log.next_number())?;
-            let bytes = tables.finish()?;
-            transaction.commit()?;
-            log.begin();
-            self.acknowledge(applied);
-            self.gauges.record_bytes.store(bytes, Ordering::Relaxed);
-        } else {
-            let bytes = tables.finish()?;
-            transaction.set_durability(Durability::None)?;
+        let (mut ops, mut op_bytes) = (0, 0);
+        while ops < TRANSACTION && op_bytes < TRANSACTION_BYTES {
+            if self.batch.is_empty() {
+                self.wait(if ops > 0 { Some(LINGER) } else { (!self.at_rest).then_some(REST) });
+            }
+            let applied = self.gather(&mut tables)?;
+            if self.batch.is_empty() && ops > 0 && self.close.is_none() {
+                break;
+            }
+            self.at_rest = self.batch.is_empty() && log.is_empty();
+            if self.at_rest {
+                return Ok(());
+            }
+            let expires = self.batch.iter().any(|change| matches!(change.op, Op::Expire { .. }));
+            // Also when it is closed: the next start then has no log to read.
+            if self.batch.is_empty() || self.close.is_some() || log.is_full() || expires {
+                let number = Log::next_number()?;
+                tables.begin_log(number)?;
+                let bytes = tables.finish()?;
+                transaction.commit()?;
+                log.begin(number);
+                self.acknowledge(applied);
+                self.gauges.record_bytes.store(bytes, Ordering::Relaxed);
+                self.settle();
+                return Ok(());
+            }
             log.append(self.batch.iter().map(|change| &change.op))?;
+            ops += self.batch.len();
+            op_bytes += self.batch.iter().map(|change| change.op.bytes()).sum::<u64>();
             self.acknowledge(applied);
-            // Should this fail, it is done again from the log.
-            transaction.commit()?;
-            self.gauges.record_bytes.store(bytes, Ordering::Relaxed);
+            self.gauges.record_bytes.store(tables.bytes(), Ordering::Relaxed);
+            if !self.waiting.is_empty() {
+                break;
+            }
         }
+        tables.finish()?;
+        transaction.set_durability(Durability::None)?;
+        // Should this fail, it is done again from the log.
+        transaction.commit()?;
         self.settle();
         Ok(())
     }
 
-    /// Waits for something to do.
-    fn wait(&mut self) {
-        let next = match self.at_rest {
-            true => self.tasks.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            false => self.tasks.recv_timeout(REST),
+    /// Waits for something to do, and no longer than that.
+    fn wait(&mut self, most: Option<Duration>) {
+        let next = match most {
+            None => self.tasks.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(most) => self.tasks.recv_timeout(most),
         };
         self.take(next);
     }

@@ -75,13 +75,18 @@ async fn replace_spare(engine: Weak<Engine>, launcher: Launcher) {
 pub(super) async fn read(engine: &Weak<Engine>, process: &Process, mut reports: Reports) -> String {
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // Whoever follows it is told once all that it said by now is here.
+    let mut spoke: Option<Arc<Run>> = None;
     loop {
         // In turns: a worker that never stops talking must not keep its runs from being overdue.
         tokio::select! {
             report = reports.next() => match report {
                 Ok(report) => {
                     let Some(engine) = engine.upgrade() else { return "the node is stopping".to_owned() };
-                    heed(&engine, process, report);
+                    heed(&engine, process, report, &mut spoke);
+                    if !reports.more_are_here() {
+                        spoke.take().inspect(|run| run.job.wake());
+                    }
                     // Thousands of reports may have been read at once: others have their turns, the clock among them.
                     tokio::task::consume_budget().await;
                 }
@@ -99,30 +104,41 @@ pub(super) async fn read(engine: &Weak<Engine>, process: &Process, mut reports: 
     }
 }
 
-/// One report, which follows the rules.
-fn heed(engine: &Arc<Engine>, process: &Process, report: Report) {
+/// One report, which follows the rules. Notes in `spoke` the run whose followers have something to see.
+fn heed(engine: &Arc<Engine>, process: &Process, report: Report, spoke: &mut Option<Arc<Run>>) {
+    let mut speaks = |run: Arc<Run>| {
+        if let Some(before) = spoke.replace(run)
+            && spoke.as_ref().is_some_and(|run| run.id != before.id)
+        {
+            before.job.wake();
+        }
+    };
     match report {
         Report::Ready(_) => {}
         Report::Status(status) => process.learn(&status, engine.tenants.bounds),
         Report::Started { run: id, vm, path } => {
             if let Some(run) = process.start(id) {
                 let _ = run.vm.set((vm, path));
-                run.job.wake();
+                speaks(run);
             }
         }
         Report::Output { run: id, channel, bytes } => {
-            if let Some(run) = process.run(id) {
-                keep(process, &run, channel, &bytes);
+            if let Some(run) = process.run(id)
+                && keep(process, &run, channel, &bytes)
+            {
+                speaks(run);
             }
         }
         Report::Progress { run: id, permille } => {
             if let Some(run) = process.run(id)
                 && run.permille.swap(permille, Ordering::Relaxed) != permille
             {
-                run.job.wake();
+                speaks(run);
             }
         }
         Report::Ended { run: id, outcome, usage } => {
+            // Its end tells them.
+            spoke.take_if(|run| run.id == id);
             if let Some(given) = process.release(id, usage.cpu_us) {
                 let (run, usage) = (&given.run, possible(usage, given.elapsed()));
                 let cancelled = run.job.state().totals.cancelled;
@@ -144,17 +160,16 @@ pub(super) fn possible(usage: Usage, elapsed: Duration) -> Usage {
     Usage { cpu_us, wall_us, start_us: usage.start_us.min(most_us), ..usage }
 }
 
-fn keep(process: &Process, run: &Arc<Run>, channel: Channel, bytes: &[u8]) {
+/// Keeps a piece of output; `false` where that is not wanted, or cannot be.
+fn keep(process: &Process, run: &Run, channel: Channel, bytes: &[u8]) -> bool {
     if run.unkept.load(Ordering::Relaxed) {
-        return;
+        return false;
     }
     let kept = run.spool().append(channel, bytes);
-    match kept {
-        Ok(()) => run.job.wake(),
-        Err(error) => {
-            tracing::error!(job = %run.job.key.job, "its output cannot be kept, so it is stopped: {error}");
-            run.unkept.store(true, Ordering::Relaxed);
-            process.cancel(run.id);
-        }
+    if let Err(error) = &kept {
+        tracing::error!(job = %run.job.key.job, "its output cannot be kept, so it is stopped: {error}");
+        run.unkept.store(true, Ordering::Relaxed);
+        process.cancel(run.id);
     }
+    kept.is_ok()
 }
