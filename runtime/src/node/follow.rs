@@ -4,10 +4,10 @@
 //! has not seen by the time a result is on the disk, it reads from there. So a slow one holds up nothing.
 
 use super::{
+    answer::{Answer, AnswerError},
     engine::{Engine, Existing},
     job::{Acceptance, LiveJob, Run},
     output::OutputReader,
-    server::{Answer, AnswerError},
     spool::Cursor,
     store::{JobKey, ResultRecord, StoreError},
 };

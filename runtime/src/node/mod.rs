@@ -15,8 +15,9 @@
 //! | `spool`, `output` | output as it arrives, and as a result keeps it |
 //! | `store` | what survives |
 //! | `bundles` | manifests of the bundles in the store |
-//! | `server`, `follow` | the node's side of connections |
+//! | `server`, `follow`, `answer` | the node's side of connections |
 
+mod answer;
 mod bundles;
 mod cpus;
 mod data;

@@ -1,16 +1,16 @@
 //! The node's side of a connection: one task a connection, one a request. What clients may do to each other is bounded
 //! here: handshakes, connections, requests, uploads, answers.
 
-mod answer;
 mod body;
 mod clients;
 mod query;
 mod submit;
 
-use super::engine::Engine;
-use crate::transport::{self, ReceiveError};
-use answer::ANSWERS;
-pub(super) use answer::{Answer, AnswerError};
+use super::{
+    answer::{ANSWERS, Answer, AnswerError},
+    engine::Engine,
+};
+use crate::transport::{self, ReceiveError, SendError};
 use clients::{Arrival, Client, Clients};
 use denali_protocol::{
     limits::ECHO_BYTES,
@@ -32,10 +32,6 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 /// A request has to be here this long after its turn has come: what is long follows it as raw bytes.
 const REQUEST: Duration = Duration::from_secs(5);
 
-/// A client that is silent for so long where it has something to say, or takes nothing where it is told something, is
-/// given up.
-const STALL: Duration = Duration::from_secs(30);
-
 /// A connection without any request for so long is closed: others may need its place.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -53,6 +49,18 @@ pub(super) enum RequestError {
 impl<T: Into<Refusal>> From<T> for RequestError {
     fn from(refusal: T) -> Self {
         Self::Refused(refusal.into())
+    }
+}
+
+impl From<AnswerError> for RequestError {
+    fn from(error: AnswerError) -> Self {
+        match error {
+            AnswerError::Send(SendError::Encode(error)) => Self::Refused(Refusal {
+                kind: RefusalKind::Internal,
+                message: format!("the answer cannot be sent: {error}"),
+            }),
+            error => gone(error),
+        }
     }
 }
 

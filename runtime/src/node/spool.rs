@@ -4,7 +4,10 @@
 //! [`MEMORY_BYTES`] on in a file. A follower keeps a [`Cursor`] into it, so a slow one costs the node nothing and slows
 //! nobody. The spool of a finished run becomes its result's output as it is.
 
-use super::store::{OutputPlace, StoreError, files::Files};
+use super::store::{
+    OutputPlace, StoreError,
+    files::{Files, Finished},
+};
 use denali_protocol::{
     digest::Hasher,
     job::{Channel, ChannelDigest, OutputDigests},
@@ -59,21 +62,6 @@ impl Drop for Spool {
             self.files.remove_output(&name, 0);
         }
     }
-}
-
-/// The output of a finished run.
-#[derive(Debug)]
-pub(crate) struct Finished {
-    /// The table for the client and the receipt.
-    pub(crate) outputs: OutputDigests,
-    /// Where the bytes are.
-    pub(crate) place: OutputPlace,
-    /// The bytes, channel after channel, where they are kept inline.
-    pub(crate) inline: Vec<u8>,
-    /// The file, where they are in one.
-    pub(crate) file: Option<Arc<File>>,
-    /// Its length.
-    pub(crate) file_bytes: u64,
 }
 
 impl Spool {

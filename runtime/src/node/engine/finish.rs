@@ -3,8 +3,7 @@
 use super::{Engine, start::arguments, unix_ms};
 use crate::node::{
     job::{LiveJob, Run},
-    spool::Finished,
-    store::{Applied, Op, OutputPlace, ResultRecord, Settled, StoreError},
+    store::{Applied, Op, OutputPlace, ResultRecord, Settled, StoreError, files::Finished},
 };
 use denali_protocol::{
     job::{Outcome, OutputDigests, Usage},

@@ -1,6 +1,7 @@
 //! Raw bytes that a client announced, as they come, and in time.
 
-use super::{RequestError, STALL, gone, invalid};
+use super::{RequestError, gone, invalid};
+use crate::node::answer::STALL;
 use crate::node::store::Upload;
 use denali_protocol::limits;
 use quinn::RecvStream;

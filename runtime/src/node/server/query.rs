@@ -1,7 +1,8 @@
 //! Requests that change nothing, and cancelling.
 
-use super::{Answer, RequestError, gone};
+use super::{RequestError, gone};
 use crate::node::{
+    answer::Answer,
     engine::{Engine, not_found},
     follow::{self, FollowError},
     job::status as status_of,

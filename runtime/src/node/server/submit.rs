@@ -1,7 +1,8 @@
 //! Submitting: everything is checked that can be before a byte is taken, and nothing is kept of what is refused.
 
-use super::{Answer, Client, RequestError, body::Body, clients::Turn, invalid, query};
+use super::{Client, RequestError, body::Body, clients::Turn, invalid, query};
 use crate::node::{
+    answer::Answer,
     bundles::ReadError,
     engine::{Engine, Existing, Input, NewJob, not_found, unix_ms},
     job::Acceptance,

@@ -7,8 +7,7 @@ use super::{
     OutputPlace, StoreError,
     upload::{Room, Upload},
 };
-use crate::node::spool::Finished;
-use denali_protocol::digest::Digest;
+use denali_protocol::{digest::Digest, job::OutputDigests};
 use std::{
     collections::{HashMap, HashSet},
     fs::{self, File},
@@ -71,6 +70,21 @@ impl Drop for Pin {
     fn drop(&mut self) {
         self.files.unuse(self.name.0, self.name.1);
     }
+}
+
+/// The output of a finished run.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    /// The table for the client and the receipt.
+    pub(crate) outputs: OutputDigests,
+    /// Where the bytes are.
+    pub(crate) place: OutputPlace,
+    /// The bytes, channel after channel, where they are kept inline.
+    pub(crate) inline: Vec<u8>,
+    /// The file, where they are in one.
+    pub(crate) file: Option<Arc<File>>,
+    /// Its length.
+    pub(crate) file_bytes: u64,
 }
 
 impl Files {

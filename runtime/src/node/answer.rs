@@ -3,18 +3,18 @@
 //! An answer that waits for its client is in memory. So only [`ANSWERS`] of one connection are written at once, and the
 //! others wait as small as they can.
 
-use super::{RequestError, STALL};
 use crate::transport::SendError;
-use denali_protocol::wire::{
-    frame,
-    message::{Refusal, RefusalKind, Response},
-};
+use denali_protocol::wire::{frame, message::Response};
 use quinn::{SendStream, WriteError};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Answers that are written to one connection at once. More wait their turn.
-pub(super) const ANSWERS: usize = 8;
+pub(crate) const ANSWERS: usize = 8;
+
+/// A client that is silent for so long where it has something to say, or takes nothing where it is told something, is
+/// given up.
+pub(crate) const STALL: Duration = Duration::from_secs(30);
 
 /// Why an answer did not go out.
 #[derive(Debug, thiserror::Error)]
@@ -36,18 +36,6 @@ impl From<WriteError> for AnswerError {
     }
 }
 
-impl From<AnswerError> for RequestError {
-    fn from(error: AnswerError) -> Self {
-        match error {
-            AnswerError::Send(SendError::Encode(error)) => Self::Refused(Refusal {
-                kind: RefusalKind::Internal,
-                message: format!("the answer cannot be sent: {error}"),
-            }),
-            error => super::gone(error),
-        }
-    }
-}
-
 /// The answer to one request.
 pub(crate) struct Answer {
     send: SendStream,
@@ -55,16 +43,16 @@ pub(crate) struct Answer {
 }
 
 /// A turn to be written.
-pub(super) type AnswerTurn = Option<OwnedSemaphorePermit>;
+pub(crate) type AnswerTurn = Option<OwnedSemaphorePermit>;
 
 impl Answer {
     /// Answers on `send`, one of the streams that share `turns`.
-    pub(super) fn new(send: SendStream, turns: Arc<Semaphore>) -> Self {
+    pub(crate) fn new(send: SendStream, turns: Arc<Semaphore>) -> Self {
         Self { send, turns }
     }
 
     /// Waits for a turn.
-    pub(super) async fn turn(&self) -> AnswerTurn {
+    pub(crate) async fn turn(&self) -> AnswerTurn {
         // The semaphore is never closed.
         Arc::clone(&self.turns).acquire_owned().await.ok()
     }
@@ -76,13 +64,13 @@ impl Answer {
     }
 
     /// Sends one message in a turn waited for before.
-    pub(super) async fn say_in(&mut self, _turn: AnswerTurn, response: &Response) -> Result<(), AnswerError> {
+    pub(crate) async fn say_in(&mut self, _turn: AnswerTurn, response: &Response) -> Result<(), AnswerError> {
         let frame = frame::encode(response).map_err(SendError::from)?;
         self.write(frame.into()).await
     }
 
     /// Sends raw bytes.
-    pub(super) async fn bytes(&mut self, bytes: Vec<u8>) -> Result<(), AnswerError> {
+    pub(crate) async fn bytes(&mut self, bytes: Vec<u8>) -> Result<(), AnswerError> {
         let _turn = self.turn().await;
         self.write(bytes.into()).await
     }
@@ -109,7 +97,7 @@ impl Answer {
     }
 
     /// Says that this was all, and waits until the client has it.
-    pub(super) async fn finish(mut self) {
+    pub(crate) async fn finish(mut self) {
         // Fails only for a stream that is closed already.
         let _ = self.send.finish();
         self.unwanted().await;
