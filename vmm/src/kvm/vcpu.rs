@@ -14,7 +14,6 @@ use crate::{
     },
     sabotage::left_out,
 };
-use denali_abi::memory::SUPERVISOR_BASE;
 use denali_protocol::bundle::CpuModel;
 pub(crate) use kvm_bindings::kvm_regs as Registers;
 use kvm_bindings::{
@@ -105,8 +104,7 @@ impl VirtualMachine {
                 made => break made.map_err(failed("create a VM"))?,
             }
         };
-        add_memory(&vm, 0, 0, &memory.ram)?;
-        add_memory(&vm, 1, SUPERVISOR_BASE, &memory.supervisor)?;
+        add_memory(&vm, &memory.region)?;
         let mut vcpu = vm.create_vcpu(0).map_err(failed("create a virtual CPU"))?;
         vcpu.set_cpuid2(&cpuid::leaves(model)).map_err(failed("set CPUID"))?;
         set_xcr0(&vcpu, model)?;
@@ -127,7 +125,7 @@ impl VirtualMachine {
 
     /// The state of a virtual CPU about to execute the first instruction, at `entry`.
     pub(crate) fn state_at_entry(&self, entry: u64) -> CpuState {
-        CpuState::at_entry(self.initial, entry)
+        CpuState::at_entry(self.initial, entry, self.memory.ram_bytes())
     }
 
     /// All that the guest can change of the virtual CPU, after a [`VirtualMachine::complete_exit`].
@@ -278,16 +276,16 @@ impl VirtualMachine {
     }
 }
 
-fn add_memory(vm: &VmFd, slot: u32, guest: u64, region: &vm_memory::MmapRegion) -> Result<(), MachineError> {
+fn add_memory(vm: &VmFd, region: &vm_memory::MmapRegion) -> Result<(), MachineError> {
     let region = kvm_userspace_memory_region {
-        slot,
+        slot: 0,
         flags: 0,
-        guest_phys_addr: guest,
+        guest_phys_addr: 0,
         memory_size: region.size() as u64,
         userspace_addr: region.as_ptr() as u64,
     };
     // SAFETY: the region is a mapping of this process of exactly that size, and `VirtualMachine` keeps it alive for as
-    // long as the VM; the two slots lie apart in guest-physical memory, since guest memory ends below SUPERVISOR_BASE.
+    // long as the VM; there is no other slot.
     unsafe { vm.set_user_memory_region(region) }.map_err(failed("give the VM its memory"))
 }
 
