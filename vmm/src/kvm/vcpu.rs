@@ -2,6 +2,7 @@
 
 use super::{
     Host, cpuid,
+    exit::Exit,
     memory::GuestMemory,
     selectors,
     state::{self, CpuState},
@@ -20,7 +21,7 @@ use kvm_bindings::{
     KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, Msrs, kvm_device_attr, kvm_msr_entry, kvm_sregs,
     kvm_userspace_memory_region, kvm_vcpu_events, kvm_xcr, kvm_xcrs, kvm_xsave,
 };
-use kvm_ioctls::{SyncReg, VcpuExit, VcpuFd, VmFd};
+use kvm_ioctls::{SyncReg, VcpuFd, VmFd};
 use std::io;
 use vmm_sys_util::{ioctl::ioctl_with_ref, ioctl_iow_nr};
 
@@ -36,37 +37,6 @@ pub(crate) struct MachineError {
 
 fn failed(what: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> MachineError {
     move |error| MachineError { what, error: io::Error::from_raw_os_error(error.errno()) }
-}
-
-/// Why the virtual CPU stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Exit {
-    /// `out` of `bytes` to a port.
-    Out {
-        /// The port.
-        port: u16,
-        /// Width of the access, in bytes.
-        bytes: usize,
-    },
-    /// `in` from a port.
-    In {
-        /// The port.
-        port: u16,
-    },
-    /// An access to an address with no memory.
-    Mmio {
-        /// The address.
-        address: u64,
-    },
-    /// A signal.
-    Interrupted,
-    /// It can't go on.
-    Shutdown,
-    /// The host failed to run it: it has no memory left, for one.
-    Host {
-        /// The kernel's error number.
-        errno: i32,
-    },
 }
 
 /// A virtual machine with memory and one virtual CPU.
@@ -201,13 +171,10 @@ impl VirtualMachine {
 
     fn enter(&mut self) -> Exit {
         self.unfinished = false;
-        let exit = match self.vcpu.run() {
-            Ok(VcpuExit::IoOut(port, data)) => Exit::Out { port, bytes: data.len() },
-            Ok(VcpuExit::IoIn(port, _)) => Exit::In { port },
-            Ok(VcpuExit::MmioRead(address, _) | VcpuExit::MmioWrite(address, _)) => Exit::Mmio { address },
-            Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => Exit::Interrupted,
-            Ok(_) => Exit::Shutdown,
-            Err(error) => Exit::Host { errno: error.errno() },
+        let failure = self.vcpu.run().err();
+        let exit = match failure {
+            None => Exit::of(self.vcpu.get_kvm_run()),
+            Some(error) => Exit::failed(error.errno()),
         };
         self.unfinished = exit != Exit::Interrupted;
         exit
