@@ -38,6 +38,11 @@ fn terminate_refuses_a_status_out_of_range() {
     }
 }
 
+/// Code that writes `count` items of its memory to the port of TERMINATE.
+fn outs(count: u64, instruction: &[u8]) -> Asm {
+    Asm::new().mov(Reg::Rdx, TERMINATE.into()).mov(Reg::Rsi, DATA).mov(Reg::Rcx, count).raw(instruction)
+}
+
 #[test]
 fn other_ports_and_widths_are_faults() {
     let codes = [
@@ -49,6 +54,8 @@ fn other_ports_and_widths_are_faults() {
         Asm::new().mov(Reg::Rdx, 0x3f8).raw(&[0xec]),   // in al, dx
         Asm::new().mov(Reg::Rdx, 0x7e).raw(&[0xee]),    // out dx, al
         Asm::new().mov(Reg::Rdx, 0xcf8).raw(&[0xef]),   // out dx, eax
+        outs(4, &[0xf3, 0x6e]),                         // rep outsb: four bytes, but not at once
+        outs(2, &[0x66, 0xf3, 0x6f]),                   // rep outsw
     ];
     for code in codes {
         let (cause, at) = fault(&code.clone().spin());

@@ -79,7 +79,7 @@ pub enum FaultCause {
         /// What is wrong.
         detail: String,
     },
-    /// The virtual CPU can't go on (a triple fault, or an internal error of the hypervisor).
+    /// The virtual CPU can't go on (a triple fault, or an instruction that the hypervisor can't emulate).
     Shutdown,
     /// The guest wants interrupts or faults where nothing can run.
     Upcall {

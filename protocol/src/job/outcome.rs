@@ -50,7 +50,7 @@ pub enum Outcome {
     Cancelled,
     /// The image could not be started. The bundle is at fault.
     Unstartable(String),
-    /// The node lost the VM (its worker died) more often than it tries again.
+    /// The node lost the VM (its worker died, or its hypervisor failed) more often than it tries again.
     Lost(String),
 }
 

@@ -37,8 +37,7 @@ pub const MEMORY_BYTES_MIN: u64 = 4 << 20;
 /// Largest memory of a VM, in bytes.
 pub const MEMORY_BYTES_MAX: u64 = 16 << 30;
 
-/// First address above all guest memory: the VMM's own pages start here (256 GiB, within the 39 physical address bits
-/// that every x86-64 host with nested paging has).
+/// First address above all guest memory: the VMM's own pages start here, at 256 GiB.
 pub const SUPERVISOR_BASE: u64 = 0x40_0000_0000;
 
 /// One entry of the module table: a file of the bundle, read-only in guest memory.

@@ -1,9 +1,12 @@
 //! A VM's memory: private to it, populated on first touch, copy-on-write from its image.
+//!
+//! Guest memory and the supervisor slot behind it are one mapping, and one memory slot for KVM: the kernel's tables for a
+//! second one take six pages.
 
 use super::pagemap::Pagemap;
 use crate::machine::{
     image::{Image, Part},
-    layout::Tables,
+    layout::{Tables, physical},
 };
 use denali_abi::{
     memory::{CONTROL, PAGE_BYTES, REGISTERS},
@@ -16,11 +19,11 @@ use vm_memory::{
     volatile_memory,
 };
 
-/// Guest memory, and the supervisor slot beside it.
+/// Guest memory, and the supervisor slot behind it.
 #[derive(Debug)]
 pub(crate) struct GuestMemory {
-    pub(super) ram: MmapRegion,
-    pub(super) supervisor: MmapRegion,
+    pub(super) region: MmapRegion,
+    ram_bytes: usize,
 }
 
 /// Private pages up to which a VM's memory is put back page by page, which keeps them mapped. Beyond, they are given back
@@ -30,25 +33,34 @@ const COPIED_PAGES: u64 = 512;
 impl GuestMemory {
     /// Maps memory for one VM of `image`. Nothing is copied until it is written.
     pub(crate) fn new(image: &Image) -> io::Result<Self> {
-        let ram = map(image.memory_bytes)?;
-        let supervisor = map(Tables::of(image.memory_bytes).bytes())?;
+        let region = map(physical(image.memory_bytes, Tables::of(image.memory_bytes).bytes()))?;
         for part in &image.ram {
-            overlay(&ram, part)?;
+            overlay(&region, part, 0..image.memory_bytes)?;
         }
         for part in &image.supervisor {
-            overlay(&supervisor, part)?;
+            overlay(&region, part, image.memory_bytes..region.size() as u64)?;
         }
-        Ok(Self { ram, supervisor })
+        Ok(Self { region, ram_bytes: image.memory_bytes as usize })
     }
 
     /// All guest memory; an offset is a guest address.
     pub(crate) fn ram(&self) -> VolatileSlice<'_> {
-        self.ram.as_volatile_slice()
+        self.parts().0
     }
 
     /// The supervisor slot.
     pub(crate) fn supervisor(&self) -> VolatileSlice<'_> {
-        self.supervisor.as_volatile_slice()
+        self.parts().1
+    }
+
+    fn parts(&self) -> (VolatileSlice<'_>, VolatileSlice<'_>) {
+        let whole = self.region.as_volatile_slice();
+        whole.split_at(self.ram_bytes).unwrap_or_else(|_| unreachable!("the region is larger"))
+    }
+
+    /// Bytes of guest memory.
+    pub(super) fn ram_bytes(&self) -> u64 {
+        self.ram_bytes as u64
     }
 
     /// Writes the virtual registers as they stand at the start.
@@ -91,12 +103,12 @@ impl GuestMemory {
 
     /// Runs of pages of guest memory that belong to this VM alone, in ascending order.
     pub(crate) fn private_ram(&self, pagemap: &Pagemap) -> io::Result<Vec<Range<u64>>> {
-        runs(&self.ram, pagemap)
+        runs(&self.ram(), pagemap)
     }
 
     /// The same of the supervisor slot.
     pub(crate) fn private_supervisor(&self, pagemap: &Pagemap) -> io::Result<Vec<Range<u64>>> {
-        runs(&self.supervisor, pagemap)
+        runs(&self.supervisor(), pagemap)
     }
 
     /// Makes `pages` of guest memory, all that belong to this VM alone, what they are in `master`, the memory of its
@@ -111,10 +123,10 @@ impl GuestMemory {
 
     /// Gives all private pages of guest memory back to the host: it is the image again.
     fn forget(&self) -> io::Result<()> {
-        // SAFETY: the range is exactly this region's mapping, private to this VM. Its pages become the file's, or zero,
+        // SAFETY: the range is the start of this region's mapping, private to this VM. Its pages become the file's, or zero,
         // which is a change of contents like any that the guest makes; no reference into guest memory is ever held.
         unsafe {
-            rustix::mm::madvise(self.ram.as_ptr().cast(), self.ram.size(), rustix::mm::Advice::LinuxDontNeed)?;
+            rustix::mm::madvise(self.region.as_ptr().cast(), self.ram_bytes, rustix::mm::Advice::LinuxDontNeed)?;
         }
         Ok(())
     }
@@ -131,9 +143,9 @@ pub(crate) fn copy_run(
     Ok(())
 }
 
-fn runs(region: &MmapRegion, pagemap: &Pagemap) -> io::Result<Vec<Range<u64>>> {
+fn runs(memory: &VolatileSlice<'_>, pagemap: &Pagemap) -> io::Result<Vec<Range<u64>>> {
     let mut found: Vec<Range<u64>> = Vec::new();
-    pagemap.private(region, |run| match found.last_mut() {
+    pagemap.private(memory, |run| match found.last_mut() {
         Some(last) if last.end == run.start => last.end = run.end,
         _ => found.push(run),
     })?;
@@ -167,10 +179,10 @@ fn map(bytes: u64) -> io::Result<MmapRegion> {
         })
 }
 
-/// Maps a part of an image over the region, copy-on-write.
-fn overlay(region: &MmapRegion, part: &Part) -> io::Result<()> {
-    let Range { start, end } = part.pages;
-    if start > end || end > region.size() as u64 || !(start | end).is_multiple_of(PAGE_BYTES) {
+/// Maps a part of an image over the region's bytes `of`, copy-on-write.
+fn overlay(region: &MmapRegion, part: &Part, of: Range<u64>) -> io::Result<()> {
+    let (start, end) = (of.start.saturating_add(part.pages.start), of.start.saturating_add(part.pages.end));
+    if start > end || end > of.end || of.end > region.size() as u64 || !(start | end).is_multiple_of(PAGE_BYTES) {
         return Err(io::Error::other("the image does not fit the memory it was prepared for"));
     }
     // SAFETY: `start` lies inside of the region's mapping, as just checked, so the pointer stays within one allocation.

@@ -3,6 +3,7 @@
 //! Source: the KVM API document of the Linux kernel (`Documentation/virt/kvm/api.rst`).
 
 mod cpuid;
+mod exit;
 mod host;
 mod memory;
 mod pagemap;
@@ -11,6 +12,7 @@ mod state;
 mod thread;
 mod vcpu;
 
+pub(crate) use exit::Exit;
 pub use host::{Host, HostError};
 pub(crate) use memory::{GuestMemory, copy_run};
 pub(crate) use pagemap::Pagemap;
@@ -19,4 +21,4 @@ pub(crate) use thread::{
     Alarm, Thread, alarm_rang, cpu_time, forget_alarm, forget_interruption, install_signal_handlers, time_stamp,
     was_kicked,
 };
-pub(crate) use vcpu::{Exit, MachineError, Registers, VirtualMachine};
+pub(crate) use vcpu::{MachineError, Registers, VirtualMachine};

@@ -4,7 +4,7 @@
 
 use denali_abi::memory::PAGE_BYTES;
 use std::{fs::File, io, ops::Range, os::unix::fs::FileExt};
-use vm_memory::mmap::MmapRegion;
+use vm_memory::VolatileSlice;
 use vmm_sys_util::{ioctl::ioctl_with_mut_ref, ioctl_iowr_nr};
 
 /// This process's page map. Opened early: a jailed worker has no `/proc`.
@@ -59,12 +59,12 @@ impl Pagemap {
         Ok(pagemap)
     }
 
-    /// Calls `visit` with each run of pages in `region` that are in memory or swapped out by the host and not of a file,
+    /// Calls `visit` with each run of pages in `memory` that are in memory or swapped out by the host and not of a file,
     /// as offsets. The page of zeros that reads are given is not among them.
-    pub(super) fn private(&self, region: &MmapRegion, mut visit: impl FnMut(Range<u64>)) -> io::Result<()> {
-        let start = region.as_ptr() as u64;
+    pub(super) fn private(&self, memory: &VolatileSlice<'_>, mut visit: impl FnMut(Range<u64>)) -> io::Result<()> {
+        let start = memory.ptr_guard().as_ptr() as u64;
         let mut visit = |pages: Range<u64>| visit(pages.start - start..pages.end - start);
-        let end = start + region.size() as u64;
+        let end = start + memory.len() as u64;
         if self.scans { self.scan(start, end, &mut visit) } else { self.read(start, end, &mut visit) }
     }
 

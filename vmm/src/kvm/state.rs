@@ -1,7 +1,7 @@
 //! What a virtual CPU is made of: its system registers at the start, and all of its state that a guest can change.
 
 use super::vcpu::Registers;
-use crate::machine::layout::{self, GDT, GDT_BYTES, IDT, PML4, TASK, TSS, TSS_BYTES, at};
+use crate::machine::layout::{self, GDT, GDT_BYTES, IDT, PML4, TASK, TSS, TSS_BYTES, at, physical};
 use denali_abi::memory::STACK_TOP;
 use kvm_bindings::{kvm_segment, kvm_sregs};
 use serde::{Deserialize, Serialize};
@@ -19,9 +19,9 @@ pub(crate) struct CpuState {
 }
 
 impl CpuState {
-    /// The state at a VM's entry point. `system` is what KVM gives a new virtual CPU.
-    pub(super) fn at_entry(mut system: kvm_sregs, entry: u64) -> Self {
-        system_registers(&mut system);
+    /// The state at the entry point of a VM with `memory_bytes`. `system` is what KVM gives a new virtual CPU.
+    pub(super) fn at_entry(mut system: kvm_sregs, entry: u64, memory_bytes: u64) -> Self {
+        system_registers(&mut system, memory_bytes);
         enter(&mut system, layout::USER_CODE, layout::USER_DATA, 3);
         // RFLAGS bit 1 is always set; interrupts are off and the I/O privilege level is 0.
         let registers = Registers { rip: entry, rsp: STACK_TOP, rflags: 1 << 1, ..Registers::default() };
@@ -91,7 +91,7 @@ fn segment(selector: u16, kind: u8, level: u8) -> kvm_segment {
 }
 
 /// Long mode, paging on, all of it set before the first instruction: nothing boots.
-fn system_registers(system: &mut kvm_sregs) {
+fn system_registers(system: &mut kvm_sregs, memory_bytes: u64) {
     let data = segment(layout::USER_DATA, DATA, 3);
     (system.ds, system.es, system.fs, system.gs) = (data, data, data, data);
     system.tr = kvm_segment {
@@ -108,7 +108,7 @@ fn system_registers(system: &mut kvm_sregs) {
     (system.gdt.base, system.gdt.limit) = (at(GDT), (GDT_BYTES - 1) as u16);
     (system.idt.base, system.idt.limit) = (at(IDT), 32 * 16 - 1);
     system.cr0 = PROTECTED_MODE | MONITOR | EXTENSION_TYPE | NUMERIC_ERROR | WRITE_PROTECT | PAGING;
-    system.cr3 = at(PML4);
+    system.cr3 = physical(memory_bytes, PML4);
     system.cr4 = PHYSICAL_ADDRESS_EXTENSION | GLOBAL_PAGES | FXSAVE | SIMD_EXCEPTIONS | FSGSBASE | XSAVE;
     system.efer = EFER_SYSCALL | EFER_LONG_MODE | EFER_NO_EXECUTE;
 }

@@ -2,6 +2,7 @@
 
 use super::{
     Host, cpuid,
+    exit::Exit,
     memory::GuestMemory,
     selectors,
     state::{self, CpuState},
@@ -14,14 +15,13 @@ use crate::{
     },
     sabotage::left_out,
 };
-use denali_abi::memory::SUPERVISOR_BASE;
 use denali_protocol::bundle::CpuModel;
 pub(crate) use kvm_bindings::kvm_regs as Registers;
 use kvm_bindings::{
     KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, Msrs, kvm_device_attr, kvm_msr_entry, kvm_sregs,
     kvm_userspace_memory_region, kvm_vcpu_events, kvm_xcr, kvm_xcrs, kvm_xsave,
 };
-use kvm_ioctls::{SyncReg, VcpuExit, VcpuFd, VmFd};
+use kvm_ioctls::{SyncReg, VcpuFd, VmFd};
 use std::io;
 use vmm_sys_util::{ioctl::ioctl_with_ref, ioctl_iow_nr};
 
@@ -37,37 +37,6 @@ pub(crate) struct MachineError {
 
 fn failed(what: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> MachineError {
     move |error| MachineError { what, error: io::Error::from_raw_os_error(error.errno()) }
-}
-
-/// Why the virtual CPU stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Exit {
-    /// `out` of `bytes` to a port.
-    Out {
-        /// The port.
-        port: u16,
-        /// Width of the access, in bytes.
-        bytes: usize,
-    },
-    /// `in` from a port.
-    In {
-        /// The port.
-        port: u16,
-    },
-    /// An access to an address with no memory.
-    Mmio {
-        /// The address.
-        address: u64,
-    },
-    /// A signal.
-    Interrupted,
-    /// It can't go on.
-    Shutdown,
-    /// The host failed to run it: it has no memory left, for one.
-    Host {
-        /// The kernel's error number.
-        errno: i32,
-    },
 }
 
 /// A virtual machine with memory and one virtual CPU.
@@ -105,8 +74,7 @@ impl VirtualMachine {
                 made => break made.map_err(failed("create a VM"))?,
             }
         };
-        add_memory(&vm, 0, 0, &memory.ram)?;
-        add_memory(&vm, 1, SUPERVISOR_BASE, &memory.supervisor)?;
+        add_memory(&vm, &memory.region)?;
         let mut vcpu = vm.create_vcpu(0).map_err(failed("create a virtual CPU"))?;
         vcpu.set_cpuid2(&cpuid::leaves(model)).map_err(failed("set CPUID"))?;
         set_xcr0(&vcpu, model)?;
@@ -127,7 +95,7 @@ impl VirtualMachine {
 
     /// The state of a virtual CPU about to execute the first instruction, at `entry`.
     pub(crate) fn state_at_entry(&self, entry: u64) -> CpuState {
-        CpuState::at_entry(self.initial, entry)
+        CpuState::at_entry(self.initial, entry, self.memory.ram_bytes())
     }
 
     /// All that the guest can change of the virtual CPU, after a [`VirtualMachine::complete_exit`].
@@ -203,13 +171,10 @@ impl VirtualMachine {
 
     fn enter(&mut self) -> Exit {
         self.unfinished = false;
-        let exit = match self.vcpu.run() {
-            Ok(VcpuExit::IoOut(port, data)) => Exit::Out { port, bytes: data.len() },
-            Ok(VcpuExit::IoIn(port, _)) => Exit::In { port },
-            Ok(VcpuExit::MmioRead(address, _) | VcpuExit::MmioWrite(address, _)) => Exit::Mmio { address },
-            Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => Exit::Interrupted,
-            Ok(_) => Exit::Shutdown,
-            Err(error) => Exit::Host { errno: error.errno() },
+        let failure = self.vcpu.run().err();
+        let exit = match failure {
+            None => Exit::of(self.vcpu.get_kvm_run()),
+            Some(error) => Exit::failed(error.errno()),
         };
         self.unfinished = exit != Exit::Interrupted;
         exit
@@ -278,16 +243,16 @@ impl VirtualMachine {
     }
 }
 
-fn add_memory(vm: &VmFd, slot: u32, guest: u64, region: &vm_memory::MmapRegion) -> Result<(), MachineError> {
+fn add_memory(vm: &VmFd, region: &vm_memory::MmapRegion) -> Result<(), MachineError> {
     let region = kvm_userspace_memory_region {
-        slot,
+        slot: 0,
         flags: 0,
-        guest_phys_addr: guest,
+        guest_phys_addr: 0,
         memory_size: region.size() as u64,
         userspace_addr: region.as_ptr() as u64,
     };
     // SAFETY: the region is a mapping of this process of exactly that size, and `VirtualMachine` keeps it alive for as
-    // long as the VM; the two slots lie apart in guest-physical memory, since guest memory ends below SUPERVISOR_BASE.
+    // long as the VM; there is no other slot.
     unsafe { vm.set_user_memory_region(region) }.map_err(failed("give the VM its memory"))
 }
 

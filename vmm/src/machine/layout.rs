@@ -1,6 +1,7 @@
 //! The VMM's own pages: where each table lies in the supervisor slot. The guest can neither read nor write them.
 //!
-//! Offsets are from [`denali_abi::memory::SUPERVISOR_BASE`]; guest-virtual equals guest-physical here too.
+//! Offsets are from [`denali_abi::memory::SUPERVISOR_BASE`] for the CPU; in guest-physical memory the slot follows guest memory,
+//! so that KVM has one piece of memory to know of.
 
 use denali_abi::memory::{PAGE_BYTES, SUPERVISOR_BASE};
 
@@ -101,6 +102,11 @@ impl Tables {
 /// The address of an offset.
 pub(crate) const fn at(offset: u64) -> u64 {
     SUPERVISOR_BASE + offset
+}
+
+/// The guest-physical address of an offset, with so much guest memory.
+pub(crate) const fn physical(memory_bytes: u64, offset: u64) -> u64 {
+    memory_bytes + offset
 }
 
 const _: () = {

@@ -1,8 +1,8 @@
-//! Page tables: the identity map of a VM, in pages of 4 KiB, with each page's rights.
+//! Page tables: guest memory where it is, and the supervisor slot far above it; in pages of 4 KiB, with each page's rights.
 //!
 //! Accessed and dirty bits are set from the start, so that the CPU never writes to a table that VMs share.
 
-use super::layout::{PD_SPAN, PDPT, PML4, PT_SPAN, STUBS, SUPERVISOR_PD, Tables, USER_STUBS, at};
+use super::layout::{PD_SPAN, PDPT, PML4, PT_SPAN, STUBS, SUPERVISOR_PD, Tables, USER_STUBS, at, physical};
 use denali_abi::{
     instruction::{RIGHT_EXECUTE, RIGHT_READ, RIGHT_WRITE},
     memory::PAGE_BYTES,
@@ -81,7 +81,7 @@ pub(crate) fn write(slot: &mut [u8], memory_bytes: u64, ranges: &[(u64, u64, Rig
         slot[offset as usize..offset as usize + 8].copy_from_slice(&value.to_le_bytes());
     };
     // Rights are decided by the last level; a supervisor page stays one because its own entry lacks USER.
-    let table = |offset: u64| at(offset) | PRESENT | WRITE | USER | ACCESSED_DIRTY;
+    let table = |offset: u64| physical(memory_bytes, offset) | PRESENT | WRITE | USER | ACCESSED_DIRTY;
 
     put(PML4, table(PDPT));
     put(PDPT + at(0) / PD_SPAN * 8, table(SUPERVISOR_PD));
@@ -94,7 +94,8 @@ pub(crate) fn write(slot: &mut [u8], memory_bytes: u64, ranges: &[(u64, u64, Rig
             USER_STUBS => USER,
             _ => WRITE | NO_EXECUTE,
         };
-        put(TABLE_OF_SLOT + offset / PAGE_BYTES * 8, at(offset) | PRESENT | ACCESSED_DIRTY | rights);
+        let page = physical(memory_bytes, offset) | PRESENT | ACCESSED_DIRTY;
+        put(TABLE_OF_SLOT + offset / PAGE_BYTES * 8, page | rights);
     }
     for n in 0..tables.guest_pds {
         put(PDPT + n * 8, table(tables.guest_pd(n)));

@@ -227,19 +227,16 @@ impl Vm {
         let registers = self.hardware.machine.registers();
         match exit {
             Exit::Out { .. } if stub_at(registers.rip).is_some() => self.stub(&registers, told),
-            Exit::Out { port: IDLE, bytes: 4 } => self.idle(registers, frame),
-            Exit::Out { port: TERMINATE, bytes: 4 } => self.terminate(&registers),
-            Exit::Out { port: PROTECT, bytes: 4 } => self.protect(&registers),
-            Exit::Out { port: CHECKPOINT, bytes: 4 } => self.checkpoint(registers),
+            Exit::Out { port: IDLE, plain: true } => self.idle(registers, frame),
+            Exit::Out { port: TERMINATE, plain: true } => self.terminate(&registers),
+            Exit::Out { port: PROTECT, plain: true } => self.protect(&registers),
+            Exit::Out { port: CHECKPOINT, plain: true } => self.checkpoint(registers),
             Exit::Out { port: KICK, .. } => self.kick(frame),
             Exit::Out { port, .. } | Exit::In { port } => self.fault(&registers, FaultCause::UnknownPort { port }),
             Exit::Mmio { address } => self.fault(&registers, FaultCause::Page { address, access: Access::Read }),
             Exit::Interrupted => self.interrupted(told, turn, frame),
             Exit::Shutdown => self.fault(&registers, FaultCause::Shutdown),
-            Exit::Host { errno } => {
-                let error = std::io::Error::from_raw_os_error(errno);
-                ended(Outcome::Lost(format!("the host could not run the VM: {error}")))
-            }
+            Exit::Host(fault) => ended(Outcome::Lost(format!("the host could not run the VM: {fault}"))),
         }
     }
 

@@ -1,5 +1,5 @@
 use super::{Rights, write};
-use crate::machine::layout::{PML4, STUBS, Tables, USER_STUBS, at};
+use crate::machine::layout::{PML4, STUBS, Tables, USER_STUBS, at, physical};
 use denali_abi::memory::{IMAGE_BASE, MEMORY_BYTES_MAX, SUPERVISOR_BASE};
 use std::collections::HashMap;
 
@@ -13,13 +13,14 @@ const NO_EXECUTE: u64 = 1 << 63;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 /// Walks the tables as a CPU does, and gives each mapped page: its last-level entry, and the rights that all levels give.
-fn walk(slot: &[u8]) -> HashMap<u64, u64> {
+fn walk(slot: &[u8], memory_bytes: u64) -> HashMap<u64, u64> {
     let mut pages = HashMap::new();
-    descend(slot, PML4, 3, 0, WRITE | USER, &mut pages);
+    descend((slot, memory_bytes), PML4, 3, 0, WRITE | USER, &mut pages);
     pages
 }
 
-fn descend(slot: &[u8], table: u64, level: u32, base: u64, rights: u64, pages: &mut HashMap<u64, u64>) {
+fn descend(of: (&[u8], u64), table: u64, level: u32, base: u64, rights: u64, pages: &mut HashMap<u64, u64>) {
+    let (slot, memory_bytes) = of;
     for n in 0..512u64 {
         let place = (table + 8 * n) as usize;
         let entry = u64::from_le_bytes(slot[place..place + 8].try_into().expect("eight bytes"));
@@ -30,13 +31,14 @@ fn descend(slot: &[u8], table: u64, level: u32, base: u64, rights: u64, pages: &
         let address = base + (n << (12 + 9 * level));
         let rights = rights & entry | entry & NO_EXECUTE;
         if level == 0 {
-            assert_eq!(entry & ADDRESS, address, "the identity");
+            let to = address.checked_sub(at(0)).map_or(address, |offset| physical(memory_bytes, offset));
+            assert_eq!(entry & ADDRESS, to, "guest memory is where it is, and the slot behind it");
             assert!(pages.insert(address, rights).is_none());
         } else {
             assert_eq!(entry & (LARGE | NO_EXECUTE), 0);
-            let next = (entry & ADDRESS).checked_sub(at(0)).expect("tables lie in the slot");
+            let next = (entry & ADDRESS).checked_sub(physical(memory_bytes, 0)).expect("tables lie in the slot");
             assert!(next + PAGE <= slot.len() as u64);
-            descend(slot, next, level - 1, address, rights, pages);
+            descend(of, next, level - 1, address, rights, pages);
         }
     }
 }
@@ -54,7 +56,7 @@ fn check(memory_bytes: u64, ranges: &[(u64, u64, Rights)]) {
     let tables = Tables::of(memory_bytes);
     let mut slot = vec![0; tables.bytes() as usize];
     write(&mut slot, memory_bytes, ranges);
-    let mut pages = walk(&slot);
+    let mut pages = walk(&slot, memory_bytes);
     for &(start, end, rights) in ranges {
         for page in (start..end).step_by(PAGE as usize) {
             assert_eq!(pages.remove(&page), bits(rights), "{page:#x}");

@@ -6,11 +6,14 @@
 //! ever used. For each part of putting hardware back there is a switch that leaves it out ([`crate::sabotage`]), and a test
 //! that the suite then names what leaked.
 //!
+//! Nor is anything left where the writer's worker process ends while its VM is there, killed or not, and another one goes on.
+//!
 //! What a guest can't see is compared too: after each reset all memory and the VMM's own pages are as in the template.
 
 mod bench;
 mod endings;
 mod guest;
+mod restart;
 mod sabotage;
 mod sight;
 mod tests;

@@ -18,63 +18,95 @@ use denali_protocol::{
 };
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use std::{
+    fs::File,
     io::{IoSlice, Read, Write},
     mem::MaybeUninit,
     os::{
         fd::{AsFd, BorrowedFd},
         unix::net::UnixStream,
     },
+    sync::Arc,
     thread,
     time::Duration,
 };
 
-/// A worker served by a thread of the test, and the node's end of its socket.
-struct Worker {
+/// The node's end of a worker's socket.
+pub(super) struct Worker {
     socket: UnixStream,
-    content: Vec<u8>,
+    bundle: Bundle,
     runs: u64,
 }
 
+/// What a node keeps of a bundle, and gives to each worker.
+#[derive(Clone)]
+pub(super) struct Bundle {
+    digest: Digest,
+    file: Arc<File>,
+}
+
+impl Bundle {
+    /// The guest, as a program that makes checkpoints or none.
+    pub(super) fn new(makes_checkpoints: bool) -> Self {
+        let content = content(CpuModel::V2, makes_checkpoints);
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(&content).expect("room for a bundle");
+        Self { digest: Digest::of(&content), file: Arc::new(file) }
+    }
+}
+
 /// What a run gave.
-struct Ended {
+pub(super) struct Ended {
     path: StartPath,
     outcome: Outcome,
     output: Vec<u8>,
 }
 
 impl Ended {
-    fn sight(self) -> Sight {
+    pub(super) fn sight(self) -> Sight {
         assert_eq!(self.outcome, Outcome::Exited(0));
         Sight::new(self.output)
     }
 }
 
 impl Worker {
-    /// A worker in which two jobs of the bundle ran, so that it knows whether it makes checkpoints.
+    /// A worker served by a thread of the test, in which two jobs of the bundle ran, so that it knows whether it makes
+    /// checkpoints.
     fn start(makes_checkpoints: bool) -> Self {
         let (socket, theirs) = UnixStream::pair().expect("a socket pair");
         thread::spawn(move || worker::serve(theirs.into()));
-        let mut worker = Self { socket, content: content(CpuModel::V2, makes_checkpoints), runs: 0 };
-        assert!(matches!(worker.report(), Report::Ready(Ok(()))));
+        let mut worker = Self::ready(socket, Bundle::new(makes_checkpoints));
         worker.run("R", AMPLE, false);
         worker.run("R", AMPLE, false);
         worker
     }
 
-    fn run(&mut self, argument: &str, limits: Limits, cancelled: bool) -> Ended {
+    /// The worker at the other end of `socket`, once it is ready.
+    pub(super) fn ready(socket: UnixStream, bundle: Bundle) -> Self {
+        let mut worker = Self { socket, bundle, runs: 0 };
+        assert!(matches!(worker.report(), Report::Ready(Ok(()))));
+        worker
+    }
+
+    /// Starts a job.
+    pub(super) fn begin(&mut self, argument: &str, limits: Limits) -> RunId {
         self.runs += 1;
         let run = RunId(self.runs);
         let start = Start {
             run,
-            bundle: Digest::of(&self.content),
+            bundle: self.bundle.digest,
             arguments: vec![argument.to_owned()],
             limits,
             input: Input::Messages,
             reimage: true,
         };
-        let mut bundle = tempfile::tempfile().expect("a file");
-        bundle.write_all(&self.content).expect("room for a bundle");
-        self.send(&Command::Start(start), &[bundle.as_fd()]);
+        let file = Arc::clone(&self.bundle.file);
+        self.send(&Command::Start(start), &[file.as_fd()]);
+        run
+    }
+
+    /// Runs a job to its end.
+    pub(super) fn run(&mut self, argument: &str, limits: Limits, cancelled: bool) -> Ended {
+        let run = self.begin(argument, limits);
         let (mut path, mut output) = (None, Vec::new());
         loop {
             match self.report() {
@@ -107,7 +139,7 @@ impl Worker {
         assert_eq!(sent.expect("the worker takes commands"), frame.len());
     }
 
-    fn report(&mut self) -> Report {
+    pub(super) fn report(&mut self) -> Report {
         let mut header = [0; frame::HEADER_BYTES];
         self.socket.read_exact(&mut header).expect("a report");
         let mut body = vec![0; frame::body_length(header).expect("a frame")];
