@@ -11,7 +11,7 @@ denali_guest::main!(main);
 
 fn main(job: &mut Job) {
     let (mut input, mut output) = (job.input(), job.output());
-    let mut buffer = [0; 16 * 1024];
+    let mut buffer = [0; 4 * 1024];
     loop {
         // Neither reading nor writing ever fails in a VM.
         let Ok(bytes) = input.read(&mut buffer);
