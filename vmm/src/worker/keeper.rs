@@ -2,7 +2,11 @@
 //! is not needed any more, both of which take longer than a small job; writes VMs to disk; and tells the node how things
 //! are.
 
-use super::{kernel::Kernel, message::STATUS_INTERVAL, shelf::Shelf};
+use super::{
+    kernel::{Kernel, OVERHEAD_KIB},
+    message::STATUS_INTERVAL,
+    shelf::Shelf,
+};
 use crate::{
     kvm::Host,
     vm::{Hardware, HardwareError, Template},
@@ -22,7 +26,7 @@ const CHORES: usize = 64;
 /// What there is to do.
 pub(super) enum Chore {
     /// Destroy this.
-    Destroy(Box<Hardware>),
+    Destroy(Box<dyn Send>),
     /// See to it that a shelf has fresh hardware.
     Stock(Arc<Shelf>),
     /// Memory is short.
@@ -70,9 +74,13 @@ pub(super) fn keep(kernel: &Kernel, chores: &Receiver<Chore>) {
         match chore {
             Ok(Chore::Destroy(hardware)) => drop(hardware),
             Ok(Chore::Stock(shelf)) => {
-                if let Some((template, pages)) = shelf.wants_fresh() {
+                // Where memory is short, jobs do without.
+                if kernel.may_stock()
+                    && let Some((template, pages)) = shelf.wants_fresh()
+                {
+                    let kib = OVERHEAD_KIB + pages.len() as u64 * PAGE_BYTES / 1024;
                     // Where the host has no room for it, the next job finds out.
-                    drop(shelf.restock(make(&kernel.host, &template, &pages).ok()));
+                    drop(shelf.restock(make(&kernel.host, &template, &pages).ok(), kib));
                 }
             }
             Ok(Chore::Relieve) => relieving = true,
