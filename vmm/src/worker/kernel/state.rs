@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     kvm::Thread,
-    schedule::{self, Scheduler, VmKey},
+    schedule::{self, SLICE, Scheduler, VmKey},
     vm::Asleep,
     worker::{
         message::{Counts, Status},
@@ -126,7 +126,12 @@ pub(super) struct Turn {
     /// When it was woken, if it idled.
     pub(super) woken: Option<Instant>,
     pub(super) cancelled: bool,
+    /// How long it may take.
+    pub(super) slice: Duration,
 }
+
+/// The same where too much memory is taken and none can leave: whoever grows is found out, and waits, before it grew much.
+const SLICE_WHEN_OVER: Duration = Duration::from_millis(1);
 
 impl State {
     pub(super) fn new(cpus: u32, kept: Kept) -> Self {
@@ -199,7 +204,8 @@ impl State {
         slot.stuck = false;
         let stage = std::mem::replace(&mut slot.stage, Stage::Running(Thread::current()));
         self.counts.turns += 1;
-        Some(Turn { key, stage, woken: slot.woken.take(), cancelled: slot.cancelled })
+        let slice = if self.room.is_over() { SLICE_WHEN_OVER } else { SLICE };
+        Some(Turn { key, stage, woken: slot.woken.take(), cancelled: slot.cancelled, slice })
     }
 
     /// A VM, or a run that is to have one, goes to the end of the queue for memory. It `used` its CPU for so long.

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     gateway::{Feed, Verdict},
     kvm::cpu_time,
-    schedule::{SLICE, VmKey},
+    schedule::VmKey,
     vm::{Assignment, Hardware, HardwareError, Stop, Vm},
     worker::{
         keeper::Chore,
@@ -34,7 +34,7 @@ const KEPT_KIB: u64 = 2 << 10;
 impl Kernel {
     /// Gives a VM its turn: a slice, or less.
     pub(super) fn give_turn(&self, turn: Turn, runner: &mut Runner) {
-        let Turn { key, stage, woken, cancelled } = turn;
+        let Turn { key, stage, woken, cancelled, slice } = turn;
         let begun = cpu_time();
         let used = || cpu_time().saturating_sub(begun);
         let mut resident = match self.enter(key, stage, cancelled, runner) {
@@ -51,7 +51,7 @@ impl Kernel {
             self.state().counts.wake.note(woken.elapsed());
         }
         loop {
-            let stop = resident.vm.run(&runner.alarm, SLICE, &mut runner.frame);
+            let stop = resident.vm.run(&runner.alarm, slice, &mut runner.frame);
             match self.take_stop(key, stop, resident, runner, &used) {
                 Some(again) => resident = again,
                 None => break,
