@@ -17,7 +17,7 @@ use std::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 /// Chores that may wait. Who has more waits himself: then VMs end faster than they can be destroyed.
@@ -63,11 +63,10 @@ impl Keeper {
 /// Does chores until it is told to stop.
 pub(super) fn keep(kernel: &Kernel, chores: &Receiver<Chore>) {
     let mut tell_at: Option<Instant> = None;
-    let mut relieving = false;
+    let mut relieve_at: Option<Instant> = None;
     loop {
         let now = Instant::now();
-        let chore = match tell_at {
-            _ if relieving => chores.recv_timeout(Duration::ZERO),
+        let chore = match [tell_at, relieve_at].into_iter().flatten().min() {
             Some(at) => chores.recv_timeout(at.saturating_duration_since(now)),
             None => chores.recv().map_err(RecvTimeoutError::from),
         };
@@ -83,14 +82,14 @@ pub(super) fn keep(kernel: &Kernel, chores: &Receiver<Chore>) {
                     drop(shelf.restock(make(&kernel.host, &template, &pages).ok(), kib));
                 }
             }
-            Ok(Chore::Relieve) => relieving = true,
+            Ok(Chore::Relieve) => relieve_at = Some(now),
             Ok(Chore::Tell) => tell_at = tell_at.or(Some(now + STATUS_INTERVAL)),
             Ok(Chore::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {}
         }
-        relieving = relieving && kernel.make_room();
-        if relieving {
-            tell_at = tell_at.or(Some(now + STATUS_INTERVAL));
+        if relieve_at.is_some_and(|at| at <= Instant::now()) {
+            relieve_at = kernel.make_room();
+            tell_at = tell_at.or(relieve_at.map(|_| now + STATUS_INTERVAL));
         }
         if tell_at.is_some_and(|at| at <= Instant::now()) {
             tell_at = None;

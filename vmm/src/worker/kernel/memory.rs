@@ -19,12 +19,15 @@ const SOON: Duration = Duration::from_millis(200);
 /// Memory of a VM up to which it goes before others, in KiB: to write a large one holds up those that wake meanwhile.
 const SLEEPER_KIB: u64 = 64 << 10;
 
+/// When it is looked again for one that may go, where there was none.
+const LATER: Duration = Duration::from_millis(50);
+
 /// VMs of each kind looked at for one that may go.
 const LOOKS: usize = 64;
 
 /// How long a VM that came into memory stays there at the least, from its first turn on, though others wait: some ten times
 /// what its trip to the disk and back takes.
-pub(super) fn stay(memory_kib: u64) -> Duration {
+fn stay(memory_kib: u64) -> Duration {
     Duration::from_millis(100) + Duration::from_micros(10).saturating_mul(memory_kib.try_into().unwrap_or(u32::MAX))
 }
 
@@ -55,9 +58,10 @@ impl Kernel {
         }
     }
 
-    /// Makes some room, if memory is short. `false` where it makes no sense to go on. The keeper's: VMs can wake faster
-    /// than they are written, so it does other chores in between.
-    pub(in crate::worker) fn make_room(&self) -> bool {
+    /// Makes some room, if memory is short, and says when to go on with it, if that makes sense. The keeper's: VMs can wake
+    /// faster than they are written, so it does other chores in between.
+    pub(in crate::worker) fn make_room(&self) -> Option<Instant> {
+        let now = Instant::now();
         let kept_too_much = {
             let mut state = self.state();
             // Who asks from now on asks again.
@@ -66,12 +70,15 @@ impl Kernel {
         };
         if kept_too_much && let Some(spare) = self.images.release() {
             drop(spare);
-            return true;
+            return Some(now);
         }
-        let has_disk = self.swap().is_some();
-        match has_disk.then(|| self.choose()).flatten() {
-            Some((key, resident)) => self.put_to_sleep(key, *resident),
-            None => false,
+        if self.swap().is_none() {
+            return None;
+        }
+        match self.choose() {
+            Some((key, resident)) => self.put_to_sleep(key, *resident).then_some(now),
+            // Those that have not stayed long enough may go then, though nothing else happens.
+            None => self.state().room.wants_leavers().then_some(now + LATER),
         }
     }
 
@@ -145,7 +152,7 @@ impl Kernel {
         let wanted = matches!(slot.stage, Stage::Leaving { wanted: true }) || slot.has_news();
         let slept = matches!(stage, Stage::Asleep(_));
         slot.stage = stage;
-        slot.stays_until = None;
+        slot.came = None;
         if slept {
             state.set_memory(key, 0);
         }
@@ -202,7 +209,9 @@ fn next_to_leave(state: &State) -> Option<VmKey> {
     let small = |key: &VmKey| slot(key).is_some_and(|slot| slot.memory_kib() <= SLEEPER_KIB);
     // To put out who has just come would be work without end; but where too much is taken, no one gets a turn before.
     let over = state.room.is_over();
-    let stayed = |key: &VmKey| slot(key).is_some_and(|slot| over || slot.stays_until.is_some_and(|until| until <= now));
+    let stayed = |key: &VmKey| {
+        slot(key).is_some_and(|slot| over || slot.came.is_some_and(|came| came + stay(slot.memory_kib()) <= now))
+    };
     let scheduler = &state.scheduler;
     let idle = scheduler.longest_idle(now + SOON, LOOKS).find(small);
     if idle.is_some() || !state.room.wants_leavers() {

@@ -120,7 +120,7 @@ impl Room {
 
     /// Whether a VM has to leave memory, for the first in the queue or because too much is taken.
     pub(super) fn wants_leavers(&self) -> bool {
-        self.is_full_for(0)
+        self.is_over() || (!self.queue.is_empty() && self.is_full_for(0))
     }
 
     fn is_full_for(&self, more_kib: u64) -> bool {

@@ -14,7 +14,6 @@
 
 use super::{
     Pending, Resident,
-    memory::stay,
     room::{OVERHEAD_KIB, Room, Ticket, Wish},
 };
 use crate::{
@@ -66,8 +65,8 @@ pub(super) struct Slot {
     coming_kib: u64,
     /// Its place in the queue for memory.
     ticket: Option<Ticket>,
-    /// Until when it stays in memory once it has come, idle or not: known after its first turn.
-    pub(super) stays_until: Option<Instant>,
+    /// When its first turn since it came into memory was over.
+    pub(super) came: Option<Instant>,
     /// Whether it could not be written to disk. It is not tried again before it has run.
     pub(super) stuck: bool,
 }
@@ -158,7 +157,7 @@ impl State {
             memory_kib: 0,
             coming_kib: 0,
             ticket: None,
-            stays_until: None,
+            came: None,
             stuck: false,
         };
         self.slots.insert(key, slot);
@@ -231,7 +230,7 @@ impl State {
     pub(super) fn note_memory(&mut self, key: VmKey, kib: Option<u64>) -> bool {
         let grew = kib.is_some_and(|kib| self.set_memory(key, kib));
         if let Some(slot) = self.slots.get_mut(&key) {
-            slot.stays_until.get_or_insert_with(|| Instant::now() + stay(slot.memory_kib));
+            slot.came.get_or_insert_with(Instant::now);
         }
         grew && self.room.must_pause(key)
     }

@@ -43,8 +43,10 @@ fn one_alone_may_take_what_it_likes() {
     let mut room = room();
     assert!(room.ask(Wish::Return(50_000)));
     room.charge(0, 50_000);
-    assert!(!room.is_over() && room.is_short() && room.wants_leavers());
+    assert!(!room.is_over() && room.is_short() && !room.wants_leavers());
     assert!(!room.ask(Wish::Start(1)));
+    room.queue(key(1), Wish::Start(1));
+    assert!(room.wants_leavers());
     room.charge(0, 1);
     assert!(room.is_over());
 }
