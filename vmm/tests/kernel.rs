@@ -29,6 +29,9 @@ static ALONE: Mutex<()> = Mutex::new(());
 
 const MIB: u64 = 1 << 20;
 
+/// The port of the instruction.
+const IDLE: u16 = 0xd0;
+
 /// Time after which a test gives up waiting, whatever the machine does beside.
 const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -44,6 +47,8 @@ struct Arena {
     output: HashMap<RunId, Vec<u8>>,
     status: Status,
     statuses: u64,
+    /// The most that a status said of memory.
+    memory_kib: u64,
     /// How many runs each status has to name, while none starts or ends.
     steady: Option<usize>,
     /// Descriptors and threads before it.
@@ -66,6 +71,7 @@ impl Arena {
             output: HashMap::new(),
             status: Status::default(),
             statuses: 0,
+            memory_kib: 0,
             steady: None,
             held,
             disk: None,
@@ -134,6 +140,7 @@ impl Arena {
             Some(Report::Status(status)) => {
                 self.status = *status;
                 self.statuses += 1;
+                self.memory_kib = self.memory_kib.max(self.status.memory_kib);
                 if let Some(runs) = self.steady {
                     assert_eq!(self.named(), runs, "{:?}", self.status);
                 }
@@ -431,7 +438,7 @@ fn input_at_any_time() {
     arena.finish();
 }
 
-/// Megabytes for VMs that never look at them.
+/// Megabytes for VMs that never look at them: they end, and say why.
 #[test]
 fn input_that_no_one_reads() {
     let mut arena = Arena::with_disk(2, 4 * MIB, 256 * MIB);
@@ -448,7 +455,148 @@ fn input_that_no_one_reads() {
     arena.say(echo, b"heard", true);
     arena.take_until("all end", |a| a.alive.is_empty());
     assert_eq!(arena.output[&echo], b"heard");
-    assert!(deaf.iter().all(|run| *arena.outcome(*run) == over(Clock::Wall, limits)), "{:?}", arena.ends);
+    let flooded = |run: &RunId| matches!(arena.outcome(*run), Outcome::Lost(why) if why.contains("has not read"));
+    assert!(deaf.iter().all(flooded), "{:?}", arena.ends);
+    arena.finish();
+}
+
+/// Memory that VMs may take of what a worker is given, in KiB.
+fn vms_part(memory_bytes: u64) -> u64 {
+    (memory_bytes - memory_bytes / 3) / 1024
+}
+
+/// All that sleep are wanted at once: they come back as there is room, and all answer.
+#[test]
+fn a_storm_of_wakes_stays_within_the_budget() {
+    let mut arena = Arena::with_disk(2, 4 * MIB, 256 * MIB);
+    let runs: Vec<_> = (0..80).map(|_| arena.begin_echo()).collect();
+    arena.take_until("all have VMs", |a| a.status.idle + a.status.swapped == 80 && a.status.swapped >= 70);
+    arena.steady = Some(80);
+    for round in 1..=5 {
+        runs.iter().for_each(|run| arena.say(*run, b"x", false));
+        arena.take_until("all answer", |a| runs.iter().all(|run| a.output.get(run).is_some_and(|o| o.len() == round)));
+    }
+    arena.steady = None;
+    // What two runners' VMs touch in their turns comes on top.
+    assert!(arena.memory_kib <= vms_part(4 * MIB) + 256, "{} KiB", arena.memory_kib);
+    runs.iter().for_each(|run| arena.cancel(*run));
+    arena.finish();
+}
+
+/// None of those in memory idles: they make room for each other, and for whoever is asked something.
+#[test]
+fn those_that_compute_take_turns_in_memory() {
+    let mut arena = Arena::with_disk(2, 3 * MIB, 256 * MIB);
+    let runs: Vec<_> = (0..8).map(|_| arena.begin(&Asm::new().spin(), limits(60_000, 60_000))).collect();
+    let echo = arena.begin_echo();
+    for round in 1..=5 {
+        arena.say(echo, b"x", false);
+        arena.take_until("an answer", |a| a.output.get(&echo).is_some_and(|output| output.len() == round));
+        arena.take_for(Duration::from_millis(1000));
+    }
+    arena.say(echo, b"", true);
+    runs.iter().for_each(|run| arena.cancel(*run));
+    arena.take_until("all end", |a| a.alive.is_empty());
+    let mut used: Vec<_> = runs.iter().map(|run| arena.ends[run].1.cpu_us / 1000).collect();
+    used.sort_unstable();
+    // The one that was second to start was to make a CHECKPOINT: it started over, and counts from there.
+    used.remove(0);
+    eprintln!("{used:?} ms, {} trips", arena.status.counts.swapped_out);
+    assert!(used.iter().all(|ms| *ms >= used.iter().sum::<u64>() / 7 / 3), "{used:?} ms");
+    assert!(arena.status.counts.swapped_out < 200, "{:?}", arena.status.counts);
+    arena.finish();
+}
+
+/// All are let in while they are small. Then each takes more than the budget for itself, and never idles.
+#[test]
+fn growing_beyond_the_budget() {
+    for disk in [true, false] {
+        let mut arena = if disk { Arena::with_disk(2, 12 * MIB, 256 * MIB) } else { Arena::new(2) };
+        arena.worker.send(&Command::Memory(12 * MIB), &[]);
+        let dirtier = guest!(guest_dirtier, guest_dirtier_end).with_r14(1000).with_r15(0);
+        let code = Asm::new().instruction(IDLE, 700_000_000, 0, 0).raw(&dirtier.0);
+        let runs: Vec<_> = (0..8).map(|_| arena.begin(&code, limits(30_000, 60_000))).collect();
+        arena.take_until("all end", |a| a.alive.is_empty());
+        arena.all_ended_with(&Outcome::Exited(0));
+        assert_eq!(runs.len(), 8);
+        eprintln!("{} KiB, {} trips", arena.memory_kib, arena.status.counts.swapped_out);
+        // Two runners may let one each grow for a slice. Without a disk the others may a little.
+        let most = if disk { 2 * 9 } else { 4 * 9 };
+        assert!(arena.memory_kib <= vms_part(12 * MIB) + most * 1024, "{} KiB", arena.memory_kib);
+        arena.finish();
+    }
+}
+
+/// One idles that is larger than the budget, and has just come. Nothing else happens, and it goes all the same.
+#[test]
+fn who_waits_for_a_large_one_to_leave_gets_in() {
+    let mut arena = Arena::with_disk(2, 64 * MIB, 512 * MIB);
+    let large = Limits { memory_bytes: 96 * MIB, ..limits(60_000, 60_000) };
+    arena.begin(&guest!(guest_dirtier, guest_dirtier_end).with_r14(2).with_r15(50_000_000_000), large);
+    arena.take_until("it has grown", |a| a.status.memory_kib > 90 << 10 && a.status.idle == 1);
+    let echo = arena.begin_echo();
+    arena.say(echo, b"hello", true);
+    let begun = Instant::now();
+    arena.take_until("an answer", |a| a.ends.contains_key(&echo));
+    assert!(begun.elapsed() < Duration::from_secs(10), "it took {:?}", begun.elapsed());
+    assert_eq!(arena.output[&echo], b"hello");
+    arena.alive.clone().into_iter().for_each(|run| arena.cancel(run));
+    arena.finish();
+}
+
+/// Memory gets short: hardware that waits for its next job is destroyed, and no VM has to go.
+#[test]
+fn kept_hardware_goes_before_any_vm() {
+    let mut arena = Arena::with_disk(2, 256 * MIB, 256 * MIB);
+    let runs: Vec<_> = (0..12).map(|_| arena.begin_echo()).collect();
+    arena.take_until("all idle", |a| a.status.idle == 12);
+    runs.iter().for_each(|run| arena.say(*run, b"", true));
+    arena.take_until("all end", |a| a.alive.is_empty());
+    let last = arena.begin_echo();
+    arena.take_until("one idles", |a| a.status.idle == 1);
+    arena.take_for(Duration::from_millis(200));
+    let before = held()[0];
+    arena.worker.send(&Command::Memory(3 * MIB), &[]);
+    arena.take_for(Duration::from_millis(500));
+    let after = held()[0];
+    // Two descriptors of each, and there is room for two beside the one that idles.
+    assert!(after + 2 * 8 <= before, "{before} descriptors, then {after}");
+    assert_eq!(arena.status.counts.swapped_out, 0);
+    arena.say(last, b"still here", true);
+    arena.finish();
+}
+
+/// What the worker's events are about, but for its own three.
+fn watched_inputs() -> usize {
+    let entries = fs::read_dir("/proc/self/fd").expect("/proc is mounted").flatten();
+    let is_epoll = |fd: &fs::DirEntry| fs::read_link(fd.path()).is_ok_and(|to| to.ends_with("anon_inode:[eventpoll]"));
+    let info = |fd: fs::DirEntry| {
+        fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.file_name().display())).unwrap_or_default()
+    };
+    let lines = entries.filter(is_epoll).map(info).map(|info| info.matches("tfd:").count());
+    lines.sum::<usize>().saturating_sub(3)
+}
+
+/// Sleepers whose pipes the node holds too are cancelled: no event is left of them.
+#[test]
+fn nothing_is_watched_for_those_that_are_gone() {
+    let mut arena = Arena::with_disk(2, 64 * MIB, 256 * MIB);
+    let echo = denali_samples::ALL.iter().find(|sample| sample.name == "echo").expect("there is an echo");
+    let pipes: Vec<_> = (0..6).map(|_| std::io::pipe().expect("a pipe")).collect();
+    let pipes: Vec<(std::os::fd::OwnedFd, _)> = pipes.into_iter().map(|(read, write)| (read.into(), write)).collect();
+    let begin = |(input, _): &(std::os::fd::OwnedFd, _)| {
+        arena.worker.begin_program(echo.elf, CpuModel::V2, limits(60_000, 60_000), Vec::new(), Some(input))
+    };
+    let runs: Vec<_> = pipes.iter().map(begin).collect();
+    arena.alive.extend(&runs);
+    arena.take_until("all idle", |a| a.status.idle == 6);
+    assert_eq!(watched_inputs(), 6);
+    arena.worker.send(&Command::Memory(0), &[]);
+    arena.take_until("all sleep", |a| a.status.swapped == 6);
+    runs.iter().for_each(|run| arena.cancel(*run));
+    arena.take_until("all end", |a| a.alive.is_empty());
+    assert_eq!(watched_inputs(), 0);
+    drop(pipes);
     arena.finish();
 }
 

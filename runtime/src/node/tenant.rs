@@ -79,8 +79,15 @@ pub(crate) struct Tenants {
     launcher: Launcher,
     next: AtomicU64,
     roll: Mutex<Roll>,
-    /// A worker that no client has used: the next client's first job need not wait for one to start.
-    spare: Mutex<Option<(Worker, Reports)>>,
+    spare: Mutex<Spare>,
+}
+
+/// A worker that no client has used: the next client's first job need not wait for one to start.
+#[derive(Debug, Default)]
+struct Spare {
+    worker: Option<(Worker, Reports)>,
+    /// Whether one is being started.
+    coming: bool,
 }
 
 /// Who has which workers, and had.
@@ -136,13 +143,26 @@ impl Tenants {
         }
     }
 
-    /// Keeps a worker that no client has used.
-    pub(crate) fn keep_spare(&self, spare: (Worker, Reports)) {
-        *self.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(spare);
+    fn spare(&self) -> MutexGuard<'_, Spare> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is no spare worker and none is being started. The caller starts one then, and says so with
+    /// [`Tenants::keep_spare`].
+    fn claim_spare(&self) -> bool {
+        let mut spare = self.spare();
+        let wanted = spare.worker.is_none() && !spare.coming;
+        spare.coming |= wanted;
+        wanted
+    }
+
+    /// Keeps a worker that no client has used, or hears that none could be started.
+    pub(crate) fn keep_spare(&self, worker: impl Into<Option<(Worker, Reports)>>) {
+        *self.spare() = Spare { worker: worker.into(), coming: false };
     }
 
     fn take_spare(&self) -> Option<(Worker, Reports)> {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.spare().worker.take()
     }
 
     fn roll(&self) -> MutexGuard<'_, Roll> {

@@ -19,6 +19,9 @@ pub(super) const MESSAGE_BYTES_MIN: usize = HEADER_BYTES + 4096;
 /// Read from a pipe at a time: as much as a pipe holds.
 const PIPE_BYTES: usize = 64 << 10;
 
+/// What a piece of a message takes of memory beside its bytes.
+const PIECE_BYTES: usize = 64;
+
 /// The input.
 #[derive(Debug)]
 pub(crate) enum Feed {
@@ -79,6 +82,22 @@ impl Feed {
         match self {
             Self::Descriptor { source, waiting: true, .. } => Some(source.as_fd()),
             _ => None,
+        }
+    }
+
+    /// The descriptor that it is read from.
+    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Descriptor { source, .. } => Some(source.as_fd()),
+            _ => None,
+        }
+    }
+
+    /// Memory that messages take which the guest has not got.
+    pub(super) fn held(&self) -> usize {
+        match self {
+            Self::Messages { pieces, .. } => pieces.iter().map(|piece| piece.len() + PIECE_BYTES).sum(),
+            _ => 0,
         }
     }
 

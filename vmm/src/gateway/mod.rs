@@ -148,6 +148,16 @@ impl Gateway {
         self.feed.awaited()
     }
 
+    /// The input's descriptor, if it comes from one.
+    pub(crate) fn input(&self) -> Option<BorrowedFd<'_>> {
+        self.feed.descriptor()
+    }
+
+    /// Bytes of messages that the guest has not got.
+    pub(crate) fn input_left(&self) -> usize {
+        self.feed.held()
+    }
+
     /// More input, for a feed of messages.
     pub(crate) fn feed(&mut self, bytes: Vec<u8>, end: bool) {
         self.feed.push(bytes, end);

@@ -81,7 +81,7 @@ impl Scheduler {
         Self { cpus: cpus as usize, ..Self::default() }
     }
 
-    /// From now on at most so many run at once. If more do, [`Self::overdue`] names them.
+    /// From now on at most so many run at once. If more do, [`Self::excess`] names them.
     pub(crate) fn set_cpus(&mut self, cpus: u32) {
         self.cpus = cpus as usize;
     }
@@ -151,19 +151,11 @@ impl Scheduler {
         self.timers.first().map(|(until, _)| *until)
     }
 
-    /// Running VMs that have to give up their CPU now: those for which there is none any more, and those past their
-    /// slice, if others wait; the longest running first. Named again until they have.
-    pub(crate) fn overdue(&self, now: Instant) -> impl Iterator<Item = VmKey> {
+    /// Running VMs that have to give up their CPU now, for there is none for them any more; the longest running first.
+    /// Named again until they have.
+    pub(crate) fn excess(&self) -> impl Iterator<Item = VmKey> {
         let excess = self.running.len().saturating_sub(self.cpus);
-        let over = move |since: Instant| now.saturating_duration_since(since) >= SLICE;
-        let wanted = self.running.iter().take(self.wanted()).enumerate();
-        wanted.filter(move |(place, (since, _))| *place < excess || over(*since)).map(|(_, (_, key))| *key)
-    }
-
-    /// CPUs that running VMs have to make room on: for those that wait, beyond what is free, and for a smaller lease.
-    fn wanted(&self) -> usize {
-        let waiting = if self.cpus == 0 { 0 } else { self.runnable.len() };
-        (self.running.len() + waiting).saturating_sub(self.cpus)
+        self.running.iter().take(excess).map(|(_, key)| *key)
     }
 
     /// Whether a VM waits for a CPU.
@@ -178,6 +170,11 @@ impl Scheduler {
             Some(State::Idle { until: Some(time), .. }) => time >= until,
             _ => true,
         })
+    }
+
+    /// Of the VMs that wait for a CPU, the `looks` whose turns come last; the very last first.
+    pub(crate) fn latest_turns(&self, looks: usize) -> impl Iterator<Item = VmKey> {
+        self.runnable.iter().rev().take(looks).map(|(_, key)| *key)
     }
 
     /// An idle VM is swapped out: [`Self::longest_idle`] does not name it again before it has run.

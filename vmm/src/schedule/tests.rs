@@ -124,28 +124,16 @@ fn time_that_no_one_wanted_is_not_paid_for() {
 const NONE: [u64; 0] = [];
 
 #[test]
-fn who_is_past_its_slice_makes_room_if_someone_waits() {
-    let mut scheduler = with(2, 2);
+fn a_smaller_lease_names_those_that_ran_longest() {
+    let mut scheduler = with(2, 3);
     assert_eq!((scheduler.pick(at(0)), scheduler.pick(at(5))), (Some(key(0)), Some(key(1))));
-    let overdue = |scheduler: &Scheduler, now| scheduler.overdue(at(now)).map(|vm| vm.0).collect::<Vec<_>>();
-    assert_eq!(overdue(&scheduler, 1000), NONE, "no one waits");
-    scheduler.add(key(2), at(0));
-    assert_eq!(overdue(&scheduler, 19), NONE);
-    assert_eq!(overdue(&scheduler, 20), [0]);
-    assert_eq!(overdue(&scheduler, 25), [0], "one waits, so one makes room");
-    scheduler.add(key(3), at(0));
-    assert_eq!(overdue(&scheduler, 24), [0]);
-    assert_eq!(overdue(&scheduler, 25), [0, 1]);
-    scheduler.set_cpus(3);
-    assert_eq!(overdue(&scheduler, 25), [0], "a CPU is free for the other");
-    scheduler.set_cpus(4);
-    assert_eq!(overdue(&scheduler, 25), NONE);
-    // A smaller lease: the longest running goes at once; the last CPU is shared.
+    let excess = |scheduler: &Scheduler| scheduler.excess().map(|vm| vm.0).collect::<Vec<_>>();
+    // Whoever waits does so for the end of a slice.
+    assert_eq!(excess(&scheduler), NONE);
     scheduler.set_cpus(1);
-    assert_eq!(overdue(&scheduler, 6), [0]);
-    assert_eq!(overdue(&scheduler, 25), [0, 1]);
+    assert_eq!(excess(&scheduler), [0]);
     scheduler.set_cpus(0);
-    assert_eq!(overdue(&scheduler, 6), [0, 1]);
+    assert_eq!(excess(&scheduler), [0, 1]);
     assert_eq!(scheduler.pick(at(6)), None);
 }
 

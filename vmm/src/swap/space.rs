@@ -5,7 +5,10 @@ use super::{
     block::{Block, Key, UNIT},
     holes::{Extent, Holes},
 };
-use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
+use rustix::{
+    fs::{FallocateFlags, fallocate, fstatvfs},
+    io::Errno,
+};
 use std::{borrow::Borrow, fs::File, io, os::unix::fs::FileExt};
 
 /// A file full of images, and the memory to make and read one: little more than 2 MiB, whatever the number and size of VMs.
@@ -198,7 +201,13 @@ fn set_aside(file: &File, bytes: u64) -> io::Result<()> {
     if system.f_blocks > 0 && bytes > system.f_bavail.saturating_mul(system.f_frsize) {
         return Err(io::ErrorKind::StorageFull.into());
     }
-    Ok(fallocate(file, FallocateFlags::empty(), 0, bytes)?)
+    loop {
+        // Whoever calls is a thread that signals interrupt.
+        match fallocate(file, FallocateFlags::empty(), 0, bytes) {
+            Err(Errno::INTR) => {}
+            result => return Ok(result?),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -108,6 +108,16 @@ impl<H> Vm<H> {
         self.gateway.awaited_input()
     }
 
+    /// The input's descriptor, if it comes from one.
+    pub(crate) fn input(&self) -> Option<BorrowedFd<'_>> {
+        self.gateway.input()
+    }
+
+    /// Bytes of input that it has not got.
+    pub(crate) fn input_left(&self) -> usize {
+        self.gateway.input_left()
+    }
+
     /// More input for it.
     pub(crate) fn feed(&mut self, bytes: Vec<u8>, end: bool) {
         self.gateway.feed(bytes, end);

@@ -6,8 +6,11 @@ use crate::{
     swap::{Page, Place, SwapError, SwapSpace},
 };
 use denali_abi::memory::PAGE_BYTES;
-use denali_protocol::{codec, job::Usage};
-use std::{ops::Range, sync::Arc};
+use denali_protocol::{
+    codec,
+    job::{Clock, Outcome, Usage},
+};
+use std::{ops::Range, os::fd::BorrowedFd, sync::Arc, time::Instant};
 use vm_memory::{Bytes, VolatileSlice};
 
 /// A VM on disk.
@@ -88,6 +91,22 @@ impl Asleep {
     /// What the VM used until it went to sleep.
     pub(crate) fn usage(&self) -> Usage {
         self.vm.usage()
+    }
+
+    /// When its wall time is over.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.vm.deadline()
+    }
+
+    /// Why it ends without being brought back, once its wall time is over.
+    pub(crate) fn over(&self) -> Option<Outcome> {
+        let over = self.vm.deadline().is_some_and(|deadline| deadline <= Instant::now());
+        over.then_some(Outcome::TimeLimit { clock: Clock::Wall, limit_us: self.vm.limits.wall_time_us })
+    }
+
+    /// The input's descriptor.
+    pub(crate) fn input(&self) -> Option<BorrowedFd<'_>> {
+        self.vm.input()
     }
 
     /// It will not be brought back. Gives what it used.

@@ -1,9 +1,9 @@
 //! Prepared bundles, kept for their next job.
 
-use super::shelf::Shelf;
+use super::shelf::{Kept, Shelf, Spare};
 use crate::{
     machine::image::{Image, ImageError},
-    vm::{Hardware, Template},
+    vm::Template,
 };
 use denali_protocol::{
     bundle::{Content, ContentError},
@@ -12,7 +12,7 @@ use denali_protocol::{
 use std::{
     fs::File,
     io::{self, Read, Seek},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 /// Bundles kept at the most. One tenant seldom has more in work.
@@ -39,19 +39,31 @@ impl PrepareError {
     }
 }
 
-/// The bundles in the order of their last use, the latest at the end.
+/// The bundles that are prepared, and what their shelves keep.
 #[derive(Default)]
-pub(super) struct Images(Mutex<Vec<(Key, Arc<Entry>)>>);
+pub(super) struct Images {
+    /// In the order of their last use, the latest at the end.
+    entries: Mutex<Vec<(Key, Arc<Entry>)>>,
+    kept: Kept,
+}
 
 /// A bundle, and the memory of its VMs in bytes.
 type Key = (Digest, u64);
 
-/// A bundle that is prepared, or about to be by whoever holds the lock: others wait, so that an array of jobs prepares its
-/// image once; other bundles don't.
-#[derive(Default)]
-struct Entry(Mutex<Option<Arc<Shelf>>>);
+/// A bundle that is prepared, or can't be, or is about to be by whoever asked first. Others that ask for this one wait for
+/// what comes of it, so that an array of jobs prepares its image once, or finds out once that it can't.
+type Entry = OnceLock<Result<Arc<Shelf>, Arc<PrepareError>>>;
 
 impl Images {
+    /// The memory that shelves take.
+    pub(super) fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Vec<(Key, Arc<Entry>)>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The shelf of the bundle with this digest for VMs of `memory_bytes`, prepared from its file if need be; and hardware
     /// that is of no more use.
     pub(super) fn get(
@@ -59,59 +71,65 @@ impl Images {
         digest: Digest,
         memory_bytes: u64,
         file: File,
-    ) -> Result<(Arc<Shelf>, Vec<Hardware>), PrepareError> {
+    ) -> Result<(Arc<Shelf>, Vec<Spare>), Arc<PrepareError>> {
         let key = (digest, memory_bytes);
         let entry = {
-            let mut images = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let entry = match images.iter().position(|(k, _)| *k == key) {
-                Some(place) => images.remove(place).1,
+            let mut entries = self.entries();
+            let entry = match entries.iter().position(|(k, _)| *k == key) {
+                Some(place) => entries.remove(place).1,
                 None => Arc::default(),
             };
-            images.push((key, Arc::clone(&entry)));
+            entries.push((key, Arc::clone(&entry)));
             entry
         };
-        let mut shelf = entry.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shelf) = &*shelf {
-            return Ok((Arc::clone(shelf), Vec::new()));
-        }
-        match prepare(file, memory_bytes) {
-            Ok(prepared) => {
-                *shelf = Some(Arc::clone(&prepared));
-                drop(shelf);
-                Ok((prepared, self.shrink()))
-            }
+        let mut first = false;
+        let made = entry.get_or_init(|| {
+            first = true;
+            prepare(file, memory_bytes, &self.kept).map_err(Arc::new)
+        });
+        match made {
+            Ok(shelf) => Ok((Arc::clone(shelf), if first { self.shrink(&entry) } else { Vec::new() })),
             Err(error) => {
-                let mut images = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-                images.retain(|(_, kept)| !Arc::ptr_eq(kept, &entry));
-                Err(error)
+                // Whoever asks from now on tries again.
+                self.entries().retain(|(_, held)| !Arc::ptr_eq(held, &entry));
+                Err(Arc::clone(error))
             }
         }
     }
 
-    /// Forgets the bundles that were not used for longest, where there are too many.
-    fn shrink(&self) -> Vec<Hardware> {
-        let mut images = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut useless = Vec::new();
-        while images.len() > KEPT || (images.len() > 1 && held(&images) > KEPT_BYTES) {
-            let (_, entry) = images.remove(0);
-            if let Ok(shelf) = entry.0.try_lock() {
-                useless.extend(shelf.iter().flat_map(|shelf| shelf.clear()));
-            }
+    /// Forgets the bundles that were not used for longest, where there are too many; `latest` is one that came.
+    fn shrink(&self, latest: &Arc<Entry>) -> Vec<Spare> {
+        let mut entries = self.entries();
+        let mut forgotten = Vec::new();
+        while entries.len() > KEPT || (entries.len() > 1 && held(&entries) > KEPT_BYTES) {
+            forgotten.push(entries.remove(0).1);
         }
-        useless
+        if !entries.iter().any(|(_, entry)| Arc::ptr_eq(entry, latest)) {
+            // Forgotten before it was there.
+            forgotten.push(Arc::clone(latest));
+        }
+        forgotten.iter().filter_map(|entry| shelf(entry)).flat_map(|shelf| shelf.retire()).collect()
     }
+
+    /// One piece of hardware that is kept, of the bundle that was not used for longest, to be destroyed.
+    pub(super) fn release(&self) -> Option<Spare> {
+        self.entries().iter().filter_map(|(_, entry)| shelf(entry)).find_map(|shelf| shelf.release())
+    }
+}
+
+fn shelf(entry: &Entry) -> Option<&Arc<Shelf>> {
+    entry.get()?.as_ref().ok()
 }
 
 /// Bytes that the templates hold. One that is being prepared counts once it is.
-fn held(images: &[(Key, Arc<Entry>)]) -> u64 {
-    let bytes = |entry: &Entry| entry.0.try_lock().ok().and_then(|shelf| shelf.as_ref().map(|shelf| shelf.bytes()));
-    images.iter().filter_map(|(_, entry)| bytes(entry)).sum()
+fn held(entries: &[(Key, Arc<Entry>)]) -> u64 {
+    entries.iter().filter_map(|(_, entry)| shelf(entry)).map(|shelf| shelf.bytes()).sum()
 }
 
-fn prepare(file: File, memory_bytes: u64) -> Result<Arc<Shelf>, PrepareError> {
+fn prepare(file: File, memory_bytes: u64, kept: &Kept) -> Result<Arc<Shelf>, PrepareError> {
     let bytes = read(file)?;
     let image = Image::prepare(&Content::parse(&bytes)?, memory_bytes)?;
-    Ok(Arc::new(Shelf::new(Template::cold(image)?)))
+    Ok(Arc::new(Shelf::new(Template::cold(image)?, kept.clone())))
 }
 
 fn read(mut file: File) -> io::Result<Vec<u8>> {

@@ -2,7 +2,11 @@
 //! is not needed any more, both of which take longer than a small job; writes VMs to disk; and tells the node how things
 //! are.
 
-use super::{kernel::Kernel, message::STATUS_INTERVAL, shelf::Shelf};
+use super::{
+    kernel::{Kernel, OVERHEAD_KIB},
+    message::STATUS_INTERVAL,
+    shelf::Shelf,
+};
 use crate::{
     kvm::Host,
     vm::{Hardware, HardwareError, Template},
@@ -13,7 +17,7 @@ use std::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 /// Chores that may wait. Who has more waits himself: then VMs end faster than they can be destroyed.
@@ -22,7 +26,7 @@ const CHORES: usize = 64;
 /// What there is to do.
 pub(super) enum Chore {
     /// Destroy this.
-    Destroy(Box<Hardware>),
+    Destroy(Box<dyn Send>),
     /// See to it that a shelf has fresh hardware.
     Stock(Arc<Shelf>),
     /// Memory is short.
@@ -59,30 +63,33 @@ impl Keeper {
 /// Does chores until it is told to stop.
 pub(super) fn keep(kernel: &Kernel, chores: &Receiver<Chore>) {
     let mut tell_at: Option<Instant> = None;
-    let mut relieving = false;
+    let mut relieve_at: Option<Instant> = None;
     loop {
         let now = Instant::now();
-        let chore = match tell_at {
-            _ if relieving => chores.recv_timeout(Duration::ZERO),
+        let chore = match [tell_at, relieve_at].into_iter().flatten().min() {
             Some(at) => chores.recv_timeout(at.saturating_duration_since(now)),
             None => chores.recv().map_err(RecvTimeoutError::from),
         };
         match chore {
             Ok(Chore::Destroy(hardware)) => drop(hardware),
             Ok(Chore::Stock(shelf)) => {
-                if let Some((template, pages)) = shelf.wants_fresh() {
+                // Where memory is short, jobs do without.
+                if kernel.may_stock()
+                    && let Some((template, pages)) = shelf.wants_fresh()
+                {
+                    let kib = OVERHEAD_KIB + pages.len() as u64 * PAGE_BYTES / 1024;
                     // Where the host has no room for it, the next job finds out.
-                    drop(shelf.restock(make(&kernel.host, &template, &pages).ok()));
+                    drop(shelf.restock(make(&kernel.host, &template, &pages).ok(), kib));
                 }
             }
-            Ok(Chore::Relieve) => relieving = true,
+            Ok(Chore::Relieve) => relieve_at = Some(now),
             Ok(Chore::Tell) => tell_at = tell_at.or(Some(now + STATUS_INTERVAL)),
             Ok(Chore::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {}
         }
-        relieving = relieving && kernel.make_room();
-        if relieving {
-            tell_at = tell_at.or(Some(now + STATUS_INTERVAL));
+        if relieve_at.is_some_and(|at| at <= Instant::now()) {
+            relieve_at = kernel.make_room();
+            tell_at = tell_at.or(relieve_at.map(|_| now + STATUS_INTERVAL));
         }
         if tell_at.is_some_and(|at| at <= Instant::now()) {
             tell_at = None;

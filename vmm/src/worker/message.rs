@@ -23,7 +23,8 @@ pub enum Command {
     Start(Start),
     /// End this run, as [`Outcome::Cancelled`]. Of a run that has ended: nothing.
     Cancel(RunId),
-    /// More input for a run that was started with [`Input::Messages`]. Of another, or one that has ended: nothing.
+    /// More input for a run that was started with [`Input::Messages`]. Of another, or one that has ended: nothing. A run whose VM
+    /// leaves more than a MiB of it unread ends as [`Outcome::Lost`].
     Input {
         /// The run.
         run: RunId,
@@ -35,8 +36,8 @@ pub enum Command {
     },
     /// Run VMs on at most so many CPUs at once. At the start: as many as the host has.
     Cpus(u32),
-    /// Take about so many bytes of memory, 8 MiB or a third of it for the worker itself: VMs that idle longest are swapped out.
-    /// At the start: no bound.
+    /// Take about so many bytes of memory, 8 MiB or a third of it for the worker itself: VMs that idle longest are swapped out,
+    /// and who comes waits for room. At the start: no bound.
     Memory(u64),
     /// Swap VMs out into the file whose descriptor comes with the frame, which is this worker's alone, up to so many bytes.
     /// At most once; without it no VM is swapped out.

@@ -6,21 +6,58 @@ use crate::{
     vm::{Given, Hardware, HardwareError, Template, usual_rings_suffice},
 };
 use denali_protocol::receipt::StartPath;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
 
 /// Hardware kept of VMs that have ended.
 const USED: usize = 16;
 
-/// The same where memory is short: for those that come back from disk.
-const USED_WHEN_SHORT: usize = 2;
-
 /// Hardware kept in which no job ran.
 const FRESH: usize = 2;
+
+/// KiB of memory that hardware on all shelves takes, or that is on its way from there to be destroyed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Kept(Arc<AtomicU64>);
+
+impl Kept {
+    pub(super) fn kib(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Counts so much more until what it gives is dropped.
+    pub(super) fn charge(&self, kib: u64) -> Charge {
+        self.0.fetch_add(kib, Ordering::Relaxed);
+        Charge { kib, kept: self.clone() }
+    }
+}
+
+/// A part of what is kept, as long as this lives.
+#[derive(Debug)]
+pub(super) struct Charge {
+    kib: u64,
+    kept: Kept,
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.kept.0.fetch_sub(self.kib, Ordering::Relaxed);
+    }
+}
+
+/// Hardware without a VM.
+#[derive(Debug)]
+pub(super) struct Spare {
+    hardware: Hardware,
+    _charge: Charge,
+}
 
 /// The shelf of one bundle.
 #[derive(Debug)]
 pub(super) struct Shelf {
     cold: Arc<Template>,
+    kept: Kept,
     state: Mutex<State>,
 }
 
@@ -29,12 +66,14 @@ struct State {
     warm: Warm,
     starts: u64,
     /// Put back to what the current template is.
-    used: Vec<Hardware>,
-    fresh: Vec<Hardware>,
+    used: Vec<Spare>,
+    fresh: Vec<Spare>,
     /// Fresh hardware that is being made.
     coming: usize,
     /// Pages that a job made its own, for fresh hardware to have them mapped.
     touched: Vec<u64>,
+    /// Nothing is kept any more: new jobs have another shelf.
+    retired: bool,
 }
 
 /// Whether VMs start from a CHECKPOINT.
@@ -61,8 +100,8 @@ pub(super) struct Ready {
 }
 
 impl Shelf {
-    pub(super) fn new(template: Template) -> Self {
-        Self { cold: Arc::new(template), state: Mutex::default() }
+    pub(super) fn new(template: Template, kept: Kept) -> Self {
+        Self { cold: Arc::new(template), kept, state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -126,11 +165,10 @@ impl Shelf {
     }
 
     /// VMs start from this copy from now on. Gives what is of no more use.
-    pub(super) fn captured(&self, template: Template) -> Vec<Hardware> {
+    pub(super) fn captured(&self, template: Template) -> Vec<Spare> {
         let mut state = self.state();
         state.warm = Warm::Taken(Arc::new(template));
-        let State { used, fresh, .. } = &mut *state;
-        used.drain(..).chain(fresh.drain(..)).collect()
+        state.take_all()
     }
 
     /// The program makes no CHECKPOINT, or none that can be used.
@@ -148,14 +186,13 @@ impl Shelf {
         Hardware::new(host, &self.cold)
     }
 
-    /// Keeps hardware that was put back, or gives it back where there is enough; `short` says that memory is.
-    pub(super) fn keep(&self, hardware: Hardware, short: bool) -> Option<Hardware> {
-        let most = if short { USED_WHEN_SHORT } else { USED };
+    /// Keeps hardware that was put back and takes so much memory, or gives it back where it is of no use here.
+    pub(super) fn keep(&self, hardware: Hardware, kib: u64) -> Option<Hardware> {
         let mut state = self.state();
-        if state.used.len() >= most || !Arc::ptr_eq(hardware.template(), &self.current(&state)) {
+        if state.used.len() >= USED || !self.wants(&state, &hardware) {
             return Some(hardware);
         }
-        state.used.push(hardware);
+        state.used.push(Spare { hardware, _charge: self.kept.charge(kib) });
         None
     }
 
@@ -175,6 +212,7 @@ impl Shelf {
     pub(super) fn wants_fresh(&self) -> Option<(Arc<Template>, Vec<u64>)> {
         let mut state = self.state();
         if state.starts < 2
+            || state.retired
             || state.fresh.len() + state.coming >= FRESH
             || matches!(state.warm, Warm::Untried | Warm::Trying)
         {
@@ -184,23 +222,40 @@ impl Shelf {
         Some((self.current(&state), state.touched.clone()))
     }
 
-    /// Takes fresh hardware, or the news that none could be made. Gives it back where it is of no use any more.
-    pub(super) fn restock(&self, hardware: Option<Hardware>) -> Option<Hardware> {
+    /// Takes fresh hardware, which takes so much memory, or the news that none could be made. Gives it back where it is of no use
+    /// any more.
+    pub(super) fn restock(&self, hardware: Option<Hardware>, kib: u64) -> Option<Hardware> {
         let mut state = self.state();
         state.coming -= 1;
         let hardware = hardware?;
-        if !Arc::ptr_eq(hardware.template(), &self.current(&state)) {
+        if !self.wants(&state, &hardware) {
             return Some(hardware);
         }
-        state.fresh.push(hardware);
+        state.fresh.push(Spare { hardware, _charge: self.kept.charge(kib) });
         None
     }
 
-    /// Everything on it, to be destroyed.
-    pub(super) fn clear(&self) -> Vec<Hardware> {
+    /// One piece of what is on it, to be destroyed.
+    pub(super) fn release(&self) -> Option<Spare> {
         let mut state = self.state();
-        let State { used, fresh, .. } = &mut *state;
-        used.drain(..).chain(fresh.drain(..)).collect()
+        state.fresh.pop().or_else(|| state.used.pop())
+    }
+
+    /// Keeps nothing from now on. Gives everything on it, to be destroyed.
+    pub(super) fn retire(&self) -> Vec<Spare> {
+        let mut state = self.state();
+        state.retired = true;
+        state.take_all()
+    }
+
+    /// Whether it keeps nothing any more.
+    #[cfg(test)]
+    pub(super) fn is_retired(&self) -> bool {
+        self.state().retired
+    }
+
+    fn wants(&self, state: &State, hardware: &Hardware) -> bool {
+        !state.retired && Arc::ptr_eq(hardware.template(), &self.current(state))
     }
 
     fn current(&self, state: &State) -> Arc<Template> {
@@ -211,6 +266,12 @@ impl Shelf {
     }
 }
 
-fn pop(shelf: &mut Vec<Hardware>, template: &Arc<Template>) -> Option<Hardware> {
-    shelf.pop_if(|hardware| Arc::ptr_eq(hardware.template(), template))
+impl State {
+    fn take_all(&mut self) -> Vec<Spare> {
+        self.used.drain(..).chain(self.fresh.drain(..)).collect()
+    }
+}
+
+fn pop(shelf: &mut Vec<Spare>, template: &Arc<Template>) -> Option<Hardware> {
+    shelf.pop_if(|spare| Arc::ptr_eq(spare.hardware.template(), template)).map(|spare| spare.hardware)
 }

@@ -63,10 +63,13 @@ async fn spawn(launcher: Launcher, process: &Process) -> Spawned {
 
 /// Starts a spare worker where there is none. Should it fail, the next client's job finds out.
 async fn replace_spare(engine: Weak<Engine>, launcher: Launcher) {
-    if let Ok(spare) = launcher.0().await
-        && let Some(engine) = engine.upgrade()
-        && !engine.is_stopping()
-    {
+    let wanted = |engine: Arc<Engine>| !engine.is_stopping() && engine.tenants.claim_spare();
+    if !engine.upgrade().is_some_and(wanted) {
+        return;
+    }
+    let spare = launcher.0().await.ok();
+    if let Some(engine) = engine.upgrade() {
+        let spare = spare.filter(|_| !engine.is_stopping());
         engine.tenants.keep_spare(spare);
     }
 }

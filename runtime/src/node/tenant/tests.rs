@@ -32,11 +32,15 @@ struct Bench {
 
 impl Bench {
     fn new(node: &NodeShare) -> Self {
+        Self::with(node, Launcher(fake::launch))
+    }
+
+    fn with(node: &NodeShare, launcher: Launcher) -> Self {
         let data = tempfile::tempdir().unwrap();
         let store = Store::open(data.path()).unwrap();
         let swap_directory = Some(data.path().to_owned());
         let policy = Policy { node: NodeShare { swap_directory, ..node.clone() }, ..Policy::default() };
-        let engine = Engine::new(KeyPair::from_seed(&[2; 32]), policy, store, Launcher(fake::launch));
+        let engine = Engine::new(KeyPair::from_seed(&[2; 32]), policy, store, launcher);
         Self { _data: data, engine, next: AtomicU64::new(1) }
     }
 
@@ -241,4 +245,27 @@ fn no_more_time_is_believed_than_passed() {
     let claimed = Usage { cpu_us: u64::MAX, wall_us: 900, start_us: u64::MAX, memory_peak_kib: 5, exits };
     let usage = serve::possible(claimed, Duration::from_millis(1));
     assert_eq!(usage, Usage { cpu_us: 1000, wall_us: 900, start_us: 1000, memory_peak_kib: 5, exits });
+}
+
+/// Workers that [`counted`] started.
+static STARTED: AtomicU64 = AtomicU64::new(0);
+
+fn counted() -> Pin<Box<dyn Future<Output = Spawned> + Send>> {
+    STARTED.fetch_add(1, Ordering::SeqCst);
+    fake::launch()
+}
+
+/// However many workers are started at once, one more is for whoever comes next.
+#[tokio::test]
+async fn one_spare_worker_is_enough() {
+    let bench = Bench::with(&NodeShare { workers: 8, ..node(8, 8) }, Launcher(counted));
+    for n in 1..=4 {
+        bench.start(client(n), "hang");
+    }
+    let all_run = || (1..=4).all(|n| bench.engine.tenants.roll().by_client[&client(n)][0].state().worker.is_some());
+    until(all_run).await;
+    until(|| bench.engine.tenants.spare().worker.is_some()).await;
+    assert_eq!(STARTED.load(Ordering::SeqCst), 5);
+    bench.start(client(5), "hang");
+    until(|| STARTED.load(Ordering::SeqCst) == 6 && bench.engine.tenants.spare().worker.is_some()).await;
 }

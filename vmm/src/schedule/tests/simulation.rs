@@ -1,4 +1,4 @@
-//! Workers in virtual time: CPUs that run what the scheduler picks, someone who tells who is overdue, and VMs
+//! Workers in virtual time: CPUs that run what the scheduler picks, slices that end, and VMs
 //! that compute, sleep and flap.
 
 use super::*;
@@ -87,14 +87,14 @@ impl World {
         for vm in self.scheduler.due(self.now) {
             self.vms[vm.0 as usize].wants = self.now;
         }
-        let overdue: Vec<VmKey> = self.scheduler.overdue(self.now).collect();
+        let excess: Vec<VmKey> = self.scheduler.excess().collect();
         for place in 0..self.cpus.len() {
             if let Some((vm, since)) = self.cpus[place] {
                 let used = self.now - since;
                 if self.vms[vm.0 as usize].left <= used {
                     self.idle(vm, used);
                     self.cpus[place] = None;
-                } else if overdue.contains(&vm) {
+                } else if used >= SLICE || excess.contains(&vm) {
                     self.leave(vm, used);
                     self.scheduler.yielded(vm, used, self.now);
                     self.cpus[place] = None;

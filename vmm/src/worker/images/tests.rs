@@ -37,7 +37,7 @@ fn digest(n: usize) -> Digest {
 }
 
 fn count(images: &Images) -> usize {
-    images.0.lock().expect("no one panicked").len()
+    images.entries().len()
 }
 
 #[test]
@@ -74,10 +74,46 @@ fn a_broken_bundle_is_to_blame_and_not_kept() {
     assert!(error.blames_bundle(), "{error}");
     let mut junk = bundle(b"\x7fELF", 0);
     junk.write_all(b"more").expect("room");
-    assert!(matches!(images.get(digest(1), 16 << 20, junk), Err(e @ PrepareError::Content(_)) if e.blames_bundle()));
+    let error = images.get(digest(1), 16 << 20, junk).expect_err("junk");
+    assert!(matches!(*error, PrepareError::Content(_)) && error.blames_bundle(), "{error}");
     assert_eq!(count(&images), 0);
     for memory_bytes in [0, 4096, (4 << 20) + 1, (16 << 30) + 4096, u64::MAX] {
         let error = images.get(digest(0), memory_bytes, bundle(&program(), 0)).expect_err("no such memory");
         assert!(error.blames_bundle(), "{memory_bytes}: {error}");
     }
+}
+
+/// Of an array of jobs whose bundle is broken, one finds out, and the others hear of it.
+#[test]
+fn what_failed_once_is_not_tried_by_each_who_waited() {
+    let images = Images::default();
+    let attempt = || {
+        let barrier = std::sync::Barrier::new(3);
+        let get = || {
+            let file = bundle(b"\x7fELF", 50 << 20);
+            barrier.wait();
+            images.get(digest(0), 16 << 20, file).expect_err("no program")
+        };
+        std::thread::scope(|scope| {
+            let threads = [(); 3].map(|()| scope.spawn(get));
+            threads.map(|thread| thread.join().expect("no one panicked"))
+        })
+    };
+    // A busy machine may let one of them go only after the others are through.
+    let together = |[one, two, three]: [Arc<PrepareError>; 3]| Arc::ptr_eq(&one, &two) && Arc::ptr_eq(&one, &three);
+    assert!((0..20).any(|_| together(attempt())));
+    assert_eq!(count(&images), 0);
+}
+
+/// What was kept for a bundle that is forgotten goes, and nothing more is kept for it.
+#[test]
+fn a_forgotten_bundle_keeps_nothing() {
+    let images = Images::default();
+    let get = |n| images.get(digest(n), 16 << 20, bundle(&program(), 10)).expect("an image").0;
+    let first = get(0);
+    assert!(!first.is_retired());
+    for n in 1..=KEPT {
+        get(n);
+    }
+    assert!(first.is_retired());
 }

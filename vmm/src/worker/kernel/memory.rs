@@ -1,9 +1,9 @@
-//! The gatekeeper: holds the memory of all VMs to a budget. Those that idle longest sleep on disk; what wakes a VM brings it
-//! back. Where there is no disk for it, runs that have no VM yet wait.
+//! The gatekeeper: holds the memory of all VMs to a budget. Hardware without a VM goes first; then VMs sleep on disk, those that
+//! idle longest before others. What wakes a VM brings it back, as soon as there is room (see `room`).
 
 use super::{
     Kernel, Resident,
-    state::{OVERHEAD_KIB, Sleeper, Slot, Stage},
+    state::{Sleeper, Slot, Stage, State},
 };
 use crate::{schedule::VmKey, swap::SwapSpace, vm::WakeError, worker::keeper::Chore};
 use denali_protocol::job::Usage;
@@ -16,11 +16,20 @@ use std::{
 /// A VM that wakes so soon is not worth the trip.
 const SOON: Duration = Duration::from_millis(200);
 
-/// Memory of a VM up to which it may sleep on disk, in KiB.
+/// Memory of a VM up to which it goes before others, in KiB: to write a large one holds up those that wake meanwhile.
 const SLEEPER_KIB: u64 = 64 << 10;
 
-/// Idle VMs looked at for one that may go.
+/// When it is looked again for one that may go, where there was none.
+const LATER: Duration = Duration::from_millis(50);
+
+/// VMs of each kind looked at for one that may go.
 const LOOKS: usize = 64;
+
+/// How long a VM that came into memory stays there at the least, from its first turn on, though others wait: some ten times
+/// what its trip to the disk and back takes.
+fn stay(memory_kib: u64) -> Duration {
+    Duration::from_millis(100) + Duration::from_micros(10).saturating_mul(memory_kib.try_into().unwrap_or(u32::MAX))
+}
 
 impl Kernel {
     pub(super) fn swap(&self) -> MutexGuard<'_, Option<SwapSpace>> {
@@ -30,7 +39,10 @@ impl Kernel {
     /// VMs may sleep in `file` from now on.
     pub(super) fn swap_into(&self, file: File, bytes: u64) {
         match SwapSpace::new(file, bytes) {
-            Ok(space) => *self.swap() = Some(space),
+            Ok(space) => {
+                *self.swap() = Some(space);
+                self.state().set_exit(true);
+            }
             // Without it the worker holds fewer VMs.
             Err(error) => eprintln!("denali worker: {error}"),
         }
@@ -40,38 +52,51 @@ impl Kernel {
     /// Asks the keeper to make room, where there is too little.
     pub(super) fn relieve(&self) {
         let mut state = self.state();
-        if state.is_short() && !std::mem::replace(&mut state.relieving, true) {
+        if state.room.is_short() && !std::mem::replace(&mut state.relieving, true) {
             drop(state);
             self.keeper.give(Chore::Relieve);
         }
     }
 
-    /// Writes a VM to disk, if memory is short. `false` where it makes no sense to go on. The keeper's: VMs can wake faster
-    /// than they are written, so it does other chores in between.
-    pub(in crate::worker) fn make_room(&self) -> bool {
-        // Who asks from now on asks again.
-        self.state().relieving = false;
-        let has_disk = self.swap().is_some();
-        match has_disk.then(|| self.choose()).flatten() {
-            Some((key, resident)) => self.put_to_sleep(key, *resident),
-            None => false,
+    /// Makes some room, if memory is short, and says when to go on with it, if that makes sense. The keeper's: VMs can wake
+    /// faster than they are written, so it does other chores in between.
+    pub(in crate::worker) fn make_room(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let kept_too_much = {
+            let mut state = self.state();
+            // Who asks from now on asks again.
+            state.relieving = false;
+            state.room.kept_too_much()
+        };
+        if kept_too_much && let Some(spare) = self.images.release() {
+            drop(spare);
+            return Some(now);
+        }
+        if self.swap().is_none() {
+            return None;
+        }
+        match self.choose() {
+            Some((key, resident)) => self.put_to_sleep(key, *resident).then_some(now),
+            // Those that have not stayed long enough may go then, though nothing else happens.
+            None => self.state().room.wants_leavers().then_some(now + LATER),
         }
     }
 
     /// The VM to go next, if one has to and one may.
     fn choose(&self) -> Option<(VmKey, Box<Resident>)> {
         let mut state = self.state();
-        let wanted = if state.queue_for_memory.is_empty() { 0 } else { OVERHEAD_KIB };
-        if state.closed.is_some() || state.memory_kib.saturating_add(wanted) <= state.budget_kib {
+        if state.closed.is_some() || !state.room.wants_leavers_ahead() {
             return None;
         }
-        let state = &mut *state;
-        let soon = Instant::now() + SOON;
-        let slots = &state.slots;
-        // To write a large one would hold up those that wake meanwhile.
-        let may_go = |slot: &Slot| matches!(slot.stage, Stage::Here(_)) && slot.memory_kib <= SLEEPER_KIB;
-        let here = |key: &VmKey| slots.get(key).is_some_and(may_go);
-        let key = state.scheduler.longest_idle(soon, LOOKS).find(here)?;
+        let Some(key) = next_to_leave(&state) else {
+            // Those that run may go when they stop. Where there are none, it has to go on as without a disk.
+            if state.room.is_over() && state.scheduler.running() == 0 {
+                state.set_exit(false);
+                drop(state);
+                self.ring();
+            }
+            return None;
+        };
         let slot = state.slots.get_mut(&key)?;
         match std::mem::replace(&mut slot.stage, Stage::Leaving { wanted: false }) {
             Stage::Here(resident) => Some((key, resident)),
@@ -85,75 +110,112 @@ impl Kernel {
     /// Writes a VM to disk. `false` where it makes no sense to go on.
     fn put_to_sleep(&self, key: VmKey, resident: Resident) -> bool {
         let begun = Instant::now();
-        let Resident { vm, shelf, reimage } = resident;
+        let Resident { vm, shelf, reimage, .. } = resident;
+        let memory_kib = self.state().slots.get(&key).map_or(0, Slot::memory_kib);
         let mut swap = self.swap();
         let Some(space) = &mut *swap else { return false };
-        let (stage, hardware) = match vm.sleep(&self.host, space) {
+        let slept = vm.sleep(&self.host, space);
+        drop(swap);
+        match slept {
             Ok((vm, hardware)) => {
-                (Stage::Asleep(Box::new(Sleeper { vm, shelf: shelf.clone(), reimage })), Some(hardware))
+                // Put back before anyone is let in, who may want just this. Destroyed here: the keeper must not wait for itself.
+                drop(self.put_on_shelf(&shelf, hardware, memory_kib, reimage, memory_kib));
+                let mut state = self.state();
+                state.counts.swapped_out += 1;
+                state.counts.swap_out.note(begun.elapsed());
+                state.room.has_exit = true;
+                self.has_left(state, key, Stage::Asleep(Box::new(Sleeper { vm, memory_kib, shelf, reimage })));
+                true
             }
             Err((vm, error)) => {
                 eprintln!("denali worker: {error}");
-                (Stage::Here(Box::new(Resident { vm: *vm, shelf: shelf.clone(), reimage })), None)
-            }
-        };
-        drop(swap);
-        let slept = hardware.is_some();
-        {
-            let mut state = self.state();
-            if slept {
-                state.set_memory(key, 0);
-                state.counts.swapped_out += 1;
-                state.counts.swap_out.note(begun.elapsed());
-            } else {
+                let mut state = self.state();
                 state.counts.swap_failures += 1;
-            }
-            // One that could not go is not tried again before it has run.
-            state.scheduler.swapped(key);
-            let Some(slot) = state.slots.get_mut(&key) else { return slept };
-            let wanted = matches!(slot.stage, Stage::Leaving { wanted: true }) || slot.has_news();
-            slot.stage = stage;
-            if wanted {
-                state.wake(key);
-            }
-            // It, or one that waited for its memory.
-            if state.scheduler.has_waiting() {
-                drop(state);
-                self.ring();
+                // Where too much is taken, another one may have room.
+                let go_on = state.room.is_over();
+                if !go_on {
+                    state.set_exit(false);
+                }
+                if let Some(slot) = state.slots.get_mut(&key) {
+                    slot.stuck = true;
+                }
+                self.has_left(state, key, Stage::Here(Box::new(Resident::of(*vm, shelf, reimage))));
+                go_on
             }
         }
-        if let Some(hardware) = hardware {
-            // Destroyed here: the keeper must not wait for itself.
-            drop(self.put_on_shelf(&shelf, hardware, reimage));
+    }
+
+    /// The keeper gives a VM back, in this stage.
+    fn has_left(&self, mut state: MutexGuard<'_, State>, key: VmKey, stage: Stage) {
+        state.scheduler.swapped(key);
+        let Some(slot) = state.slots.get_mut(&key) else { return };
+        let wanted = matches!(slot.stage, Stage::Leaving { wanted: true }) || slot.has_news();
+        let slept = matches!(stage, Stage::Asleep(_));
+        slot.stage = stage;
+        slot.came = None;
+        if slept {
+            state.set_memory(key, 0);
         }
-        slept
+        if wanted {
+            state.wake(key);
+        }
+        // It, or one that waited for its memory.
+        if state.scheduler.has_waiting() {
+            drop(state);
+            self.ring();
+        }
     }
 
     /// A VM on disk is not wanted any more. Gives what it used.
     pub(super) fn let_go(&self, sleeper: Sleeper) -> Usage {
-        match &mut *self.swap() {
+        let usage = match &mut *self.swap() {
             Some(space) => sleeper.vm.forget(space),
             None => sleeper.vm.usage(),
-        }
+        };
+        self.state().set_exit(true);
+        usage
     }
 
     /// Brings a VM back.
     pub(super) fn bring_back(&self, sleeper: Sleeper) -> Result<Resident, WakeError> {
         let begun = Instant::now();
-        let Sleeper { vm, shelf, reimage } = sleeper;
-        let hardware = match shelf.take_for(&self.host, vm.template(), reimage) {
+        let hardware = match sleeper.shelf.take_for(&self.host, sleeper.vm.template(), sleeper.reimage) {
             Ok(hardware) => hardware,
             Err(error) => {
-                self.let_go(Sleeper { vm, shelf, reimage });
+                self.let_go(sleeper);
                 return Err(error.into());
             }
         };
-        let mut space = self.swap();
-        let Some(space) = &mut *space else { return Err(WakeError::NoSpace) };
-        let vm = vm.wake(hardware, space)?;
+        let Sleeper { vm, shelf, reimage, .. } = sleeper;
+        let vm = match &mut *self.swap() {
+            Some(space) => vm.wake(hardware, space),
+            None => Err(WakeError::NoSpace),
+        };
         let mut state = self.state();
+        // Its place on the disk is free, however that went.
+        state.set_exit(true);
+        let vm = vm?;
         state.counts.swapped_in += 1;
         state.counts.swap_in.note(begun.elapsed());
-        Ok(Resident { vm, shelf, reimage })
+        Ok(Resident::of(vm, shelf, reimage))
     }
+}
+
+/// Of those in memory the one to go first: who idles longest and does not wake soon; else, since something must give, who
+/// would wait longest for its turn; else who idles at all.
+fn next_to_leave(state: &State) -> Option<VmKey> {
+    let now = Instant::now();
+    let slot = |key: &VmKey| state.slots.get(key).filter(|slot| slot.may_leave());
+    let small = |key: &VmKey| slot(key).is_some_and(|slot| slot.memory_kib() <= SLEEPER_KIB);
+    // To put out who has just come would be work without end; but where too much is taken, no one gets a turn before.
+    let over = state.room.is_over();
+    let stayed = |key: &VmKey| {
+        slot(key).is_some_and(|slot| over || slot.came.is_some_and(|came| came + stay(slot.memory_kib()) <= now))
+    };
+    let scheduler = &state.scheduler;
+    let idle = scheduler.longest_idle(now + SOON, LOOKS).find(small);
+    if idle.is_some() || !state.room.wants_leavers() {
+        return idle;
+    }
+    scheduler.latest_turns(LOOKS).find(stayed).or_else(|| scheduler.longest_idle(now, LOOKS).find(stayed))
 }

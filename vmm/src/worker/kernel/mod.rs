@@ -9,11 +9,13 @@
 //! |---|---|
 //! | `events` | commands of the node, input, the bell |
 //! | `turn` | one turn of a VM, from the scheduler's pick to what becomes of it |
-//! | `memory` | the gatekeeper: who may be in memory, who sleeps on disk |
+//! | `memory` | the gatekeeper: who goes to sleep on disk, and comes back |
+//! | `room` | what it counts: who has how much memory, and who waits for some |
 //! | `state` | what all threads share: the life of each run |
 
 mod events;
 mod memory;
+mod room;
 mod state;
 mod turn;
 
@@ -30,12 +32,16 @@ use crate::{
     gateway::Sink,
     kvm::{Alarm, Host, forget_interruption},
     swap::SwapSpace,
-    vm::{Hardware, Vm},
+    vm::Vm,
 };
 use denali_protocol::job::Channel;
-use events::{BELL, COMMANDS};
+use events::{BELL, CLOCK, COMMANDS};
 use ring::rand::{SecureRandom, SystemRandom};
-use rustix::event::{EventfdFlags, epoll, eventfd};
+pub(super) use room::OVERHEAD_KIB;
+use rustix::{
+    event::{EventfdFlags, epoll, eventfd},
+    time::{TimerfdClockId, TimerfdFlags, timerfd_create},
+};
 use state::{Slot, State};
 use std::{
     fs::File,
@@ -43,7 +49,7 @@ use std::{
     os::fd::OwnedFd,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 /// The VMs of one worker.
@@ -60,6 +66,8 @@ pub(super) struct Kernel {
     events: OwnedFd,
     /// Wakes a runner that waits.
     bell: OwnedFd,
+    /// Wakes one when the next idle VM's time comes.
+    clock: OwnedFd,
     next_vm: AtomicU64,
 }
 
@@ -77,6 +85,14 @@ struct Resident {
     vm: Vm,
     shelf: Arc<Shelf>,
     reimage: bool,
+    /// The CPU time it had used when its memory was measured; none since it came into memory.
+    measured_us: Option<u64>,
+}
+
+impl Resident {
+    fn of(vm: Vm, shelf: Arc<Shelf>, reimage: bool) -> Self {
+        Self { vm, shelf, reimage, measured_us: None }
+    }
 }
 
 /// A runner's own.
@@ -151,17 +167,23 @@ impl Kernel {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let once = epoll::EventFlags::IN | epoll::EventFlags::ONESHOT;
         epoll::add(&events, &commands, epoll::EventData::new_u64(COMMANDS), once)?;
-        epoll::add(&events, &bell, epoll::EventData::new_u64(BELL), epoll::EventFlags::IN | epoll::EventFlags::ET)?;
+        let clock = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
+        let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&events, &bell, epoll::EventData::new_u64(BELL), edge)?;
+        epoll::add(&events, &clock, epoll::EventData::new_u64(CLOCK), edge)?;
+        let images = Images::default();
+        let state = Mutex::new(State::new(cpus, images.kept().clone()));
         Ok(Self {
             host,
-            images: Images::default(),
+            images,
             keeper,
             reporter,
             commands: Mutex::new(commands),
-            state: Mutex::new(State::new(cpus)),
+            state,
             swap: Mutex::new(None),
             events,
             bell,
+            clock,
             next_vm: AtomicU64::new(u64::from_le_bytes(place)),
         })
     }
@@ -185,7 +207,9 @@ impl Kernel {
             }
             // Before others can see that this thread runs a VM: what they interrupt from then on is that.
             forget_interruption();
-            if let Some(turn) = state.next() {
+            let turn = state.next();
+            self.set_clock(&mut state);
+            if let Some(turn) = turn {
                 let others = state.scheduler.has_waiting() && state.waiting > 0;
                 let no_one_listens = state.waiting == 0;
                 drop(state);
@@ -194,11 +218,11 @@ impl Kernel {
                 }
                 self.give_turn(turn, &mut runner);
                 if no_one_listens {
-                    self.listen(Some(Duration::ZERO));
+                    self.listen(false);
                 }
             } else {
-                let timeout = state.begin_to_wait();
-                let short = state.is_short();
+                state.waiting += 1;
+                let short = state.room.is_short();
                 // The lease is too small: the node learns of it from the status alone.
                 if state.scheduler.has_waiting() {
                     self.tell(state);
@@ -208,7 +232,7 @@ impl Kernel {
                 if short {
                     self.relieve();
                 }
-                self.listen(timeout);
+                self.listen(true);
                 self.state().waiting -= 1;
             }
         }
@@ -231,10 +255,16 @@ impl Kernel {
         self.keeper.give(Chore::Stop);
     }
 
-    fn destroy(&self, hardware: impl IntoIterator<Item = Hardware>) {
+    /// Has hardware destroyed.
+    fn destroy<T: Send + 'static>(&self, hardware: impl IntoIterator<Item = T>) {
         for hardware in hardware {
             self.keeper.give(Chore::Destroy(Box::new(hardware)));
         }
+    }
+
+    /// Whether there is memory for hardware made ahead.
+    pub(super) fn may_stock(&self) -> bool {
+        !self.state().room.is_short()
     }
 
     /// Tells the node how the VMs are.

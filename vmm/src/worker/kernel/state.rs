@@ -12,44 +12,36 @@
 //!  (cancelled, or the bundle is none: forgotten)
 //! ```
 
-use super::{Pending, Resident};
+use super::{
+    Pending, Resident,
+    room::{OVERHEAD_KIB, Room, Ticket, Wish},
+};
 use crate::{
     kvm::Thread,
-    schedule::{self, Scheduler, VmKey},
+    schedule::{self, SLICE, Scheduler, VmKey},
     vm::Asleep,
     worker::{
         message::{Counts, Status},
-        shelf::Shelf,
+        shelf::{Kept, Shelf},
         socket::SocketError,
     },
 };
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
-
-/// What a VM costs its host beside its own pages: the kernel's tables for it, in KiB.
-///
-/// Measured on software KVM (Linux 6.18) by `denali bench scale`: what 10,000 idle VMs take of the host's memory, less their
-/// own pages.
-pub(super) const OVERHEAD_KIB: u64 = 540;
 
 pub(super) struct State {
     pub(super) scheduler: Scheduler,
     pub(super) slots: HashMap<VmKey, Slot>,
     /// Runners that wait.
     pub(super) waiting: usize,
-    /// The time that one of them watches.
-    pub(super) watched: Option<Instant>,
+    /// The time that the clock is set to.
+    pub(super) clock_set: Option<Instant>,
     /// Why it is over, once it is.
     pub(super) closed: Option<Result<(), SocketError>>,
-    /// Memory that VMs may take.
-    pub(super) budget_kib: u64,
-    /// Memory that they take, as last measured of each.
-    pub(super) memory_kib: u64,
-    /// Runs that wait for memory, in order.
-    pub(super) queue_for_memory: VecDeque<VmKey>,
+    pub(super) room: Room,
     /// Whether the keeper has been asked to make room.
     pub(super) relieving: bool,
     /// Whether the keeper has been asked to tell the node how things are.
@@ -62,12 +54,45 @@ pub(super) struct Slot {
     pub(super) stage: Stage,
     pub(super) cancelled: bool,
     /// Input that came since a runner last looked.
-    pub(super) mail: Vec<(Vec<u8>, bool)>,
+    pub(super) mail: Mail,
     /// Whether the VM's input is among the events.
     pub(super) watched: bool,
     /// When it was woken, until it runs.
     pub(super) woken: Option<Instant>,
-    pub(super) memory_kib: u64,
+    /// What it is charged of memory.
+    memory_kib: u64,
+    /// Of that, what it was let in with, until it is here.
+    coming_kib: u64,
+    /// Its place in the queue for memory.
+    ticket: Option<Ticket>,
+    /// When its first turn since it came into memory was over.
+    pub(super) came: Option<Instant>,
+    /// Whether it could not be written to disk. It is not tried again before it has run.
+    pub(super) stuck: bool,
+}
+
+/// Input on its way from the node to a VM.
+#[derive(Default)]
+pub(super) struct Mail {
+    /// Bytes, and whether they are the last.
+    pub(super) pieces: Vec<(Vec<u8>, bool)>,
+    bytes: usize,
+    /// Whether more came than is kept.
+    pub(super) overflowed: bool,
+}
+
+/// Bytes of input that wait for a VM at the most, here and at its door: a few times what its ring holds.
+pub(super) const UNREAD_BYTES: usize = 1 << 20;
+
+impl Mail {
+    pub(super) fn push(&mut self, bytes: Vec<u8>, end: bool) {
+        // The space for many small ones counts too.
+        self.bytes += bytes.len() + 64;
+        self.overflowed |= self.bytes > UNREAD_BYTES;
+        if !self.overflowed {
+            self.pieces.push((bytes, end));
+        }
+    }
 }
 
 /// How far a run is.
@@ -87,6 +112,8 @@ pub(super) enum Stage {
 /// A VM on disk, and where its hardware goes after it.
 pub(super) struct Sleeper {
     pub(super) vm: Asleep,
+    /// What it takes when it is in memory.
+    pub(super) memory_kib: u64,
     pub(super) shelf: Arc<Shelf>,
     pub(super) reimage: bool,
 }
@@ -98,19 +125,22 @@ pub(super) struct Turn {
     /// When it was woken, if it idled.
     pub(super) woken: Option<Instant>,
     pub(super) cancelled: bool,
+    /// How long it may take.
+    pub(super) slice: Duration,
 }
 
+/// The same where too much memory is taken and none can leave: whoever grows is found out, and waits, before it grew much.
+const SLICE_WHEN_OVER: Duration = Duration::from_millis(1);
+
 impl State {
-    pub(super) fn new(cpus: u32) -> Self {
+    pub(super) fn new(cpus: u32, kept: Kept) -> Self {
         Self {
             scheduler: Scheduler::new(cpus),
             slots: HashMap::new(),
             waiting: 0,
-            watched: None,
+            clock_set: None,
             closed: None,
-            budget_kib: u64::MAX,
-            memory_kib: 0,
-            queue_for_memory: VecDeque::new(),
+            room: Room::new(kept),
             relieving: false,
             telling: false,
             counts: Counts::default(),
@@ -121,10 +151,14 @@ impl State {
         let slot = Slot {
             stage: Stage::Waiting(Box::new(pending)),
             cancelled: false,
-            mail: Vec::new(),
+            mail: Mail::default(),
             watched: false,
             woken: None,
             memory_kib: 0,
+            coming_kib: 0,
+            ticket: None,
+            came: None,
+            stuck: false,
         };
         self.slots.insert(key, slot);
         self.scheduler.add(key, Instant::now());
@@ -138,88 +172,101 @@ impl State {
                 slot.woken = Some(now);
             }
         }
+        // No one gets a turn to take more before others have left.
+        if self.room.is_over() && self.room.has_exit {
+            return None;
+        }
         loop {
             let key = self.scheduler.pick(now)?;
-            let has_room = self.has_room();
             let Some(slot) = self.slots.get_mut(&key) else {
                 self.scheduler.remove(key, Duration::ZERO, now);
                 continue;
             };
-            match &mut slot.stage {
-                Stage::Leaving { wanted } => {
-                    *wanted = true;
-                    self.scheduler.idle(key, None, Duration::ZERO, now);
-                }
-                Stage::Waiting(_) if !has_room && !slot.cancelled => {
-                    self.queue_for_memory.push_back(key);
-                    self.scheduler.idle(key, None, Duration::ZERO, now);
-                    // It has nothing to give, and is in the way of those that have.
-                    self.scheduler.swapped(key);
-                }
-                stage => {
-                    let stage = std::mem::replace(stage, Stage::Running(Thread::current()));
-                    let (woken, cancelled) = (slot.woken.take(), slot.cancelled);
-                    if !matches!(stage, Stage::Here(_)) {
-                        self.set_memory(key, OVERHEAD_KIB);
-                    }
-                    self.counts.turns += 1;
-                    return Some(Turn { key, stage, woken, cancelled });
-                }
+            if let Stage::Leaving { wanted } = &mut slot.stage {
+                *wanted = true;
+                self.scheduler.idle(key, None, Duration::ZERO, now);
+                continue;
+            }
+            match slot.wish(now) {
+                Some(wish) if !self.room.ask(wish) => self.wait_for_memory(key, wish, Duration::ZERO),
+                wish => return self.begin_turn(key, wish),
             }
         }
     }
 
-    /// Whether another VM may come into memory. The only one always may.
-    pub(super) fn has_room(&self) -> bool {
-        self.memory_kib == 0 || self.memory_kib.saturating_add(OVERHEAD_KIB) <= self.budget_kib
-    }
-
-    /// Whether VMs should leave memory: they take too much, or a run waits for some.
-    pub(super) fn is_short(&self) -> bool {
-        self.memory_kib > self.budget_kib || !self.queue_for_memory.is_empty()
-    }
-
-    /// Whether memory will soon be short: kept hardware takes some too.
-    pub(super) fn is_tight(&self) -> bool {
-        self.memory_kib > self.budget_kib / 4 * 3
-    }
-
-    /// Notes what a VM takes of memory.
-    pub(super) fn set_memory(&mut self, key: VmKey, kib: u64) {
-        if let Some(slot) = self.slots.get_mut(&key) {
-            self.memory_kib = self.memory_kib - slot.memory_kib + kib;
-            slot.memory_kib = kib;
+    fn begin_turn(&mut self, key: VmKey, wish: Option<Wish>) -> Option<Turn> {
+        if let Some(wish) = wish {
+            self.set_memory(key, wish.kib());
         }
+        let slot = self.slots.get_mut(&key)?;
+        slot.stop_waiting(&mut self.room);
+        slot.stuck = false;
+        let stage = std::mem::replace(&mut slot.stage, Stage::Running(Thread::current()));
+        self.counts.turns += 1;
+        let slice = if self.room.is_over() { SLICE_WHEN_OVER } else { SLICE };
+        Some(Turn { key, stage, woken: slot.woken.take(), cancelled: slot.cancelled, slice })
+    }
+
+    /// A VM, or a run that is to have one, goes to the end of the queue for memory. It `used` its CPU for so long.
+    pub(super) fn wait_for_memory(&mut self, key: VmKey, wish: Wish, used: Duration) {
+        let Some(slot) = self.slots.get_mut(&key) else { return };
+        let until = slot.deadline();
+        slot.ticket = Some(self.room.queue(key, wish));
+        self.scheduler.idle(key, until, used, Instant::now());
+        // It has nothing to give, and is in the way of those that have.
+        self.scheduler.swapped(key);
+    }
+
+    /// Notes what a VM takes of memory. Whether that is more than before.
+    pub(super) fn set_memory(&mut self, key: VmKey, kib: u64) -> bool {
+        let Some(slot) = self.slots.get_mut(&key) else { return false };
+        let before = std::mem::replace(&mut slot.memory_kib, kib);
+        self.room.charge(before, kib);
         self.let_in();
+        kib > before
     }
 
-    /// Wakes as many of those that wait for memory as there is room for.
-    pub(super) fn let_in(&mut self) {
-        let mut room = self.budget_kib.saturating_sub(self.memory_kib) / OVERHEAD_KIB;
-        if self.memory_kib == 0 {
-            room = room.max(1);
+    /// A VM stopped; what it takes was measured, or not. Whether it has to wait until there is memory.
+    pub(super) fn note_memory(&mut self, key: VmKey, kib: Option<u64>) -> bool {
+        let grew = kib.is_some_and(|kib| self.set_memory(key, kib));
+        if let Some(slot) = self.slots.get_mut(&key) {
+            slot.came.get_or_insert_with(Instant::now);
         }
-        for _ in 0..room {
-            let Some(key) = self.queue_for_memory.pop_front() else { break };
+        grew && self.room.must_pause(key)
+    }
+
+    /// Wakes as many of those that wait for memory as there is room for, in order.
+    pub(super) fn let_in(&mut self) {
+        while let Some((key, wish)) = self.room.let_in() {
+            let Some(slot) = self.slots.get_mut(&key) else {
+                self.room.came(wish.kib());
+                continue;
+            };
+            slot.ticket = None;
+            slot.coming_kib = wish.kib();
+            if wish != Wish::GoOn {
+                self.room.charge(slot.memory_kib, wish.kib());
+                slot.memory_kib = wish.kib();
+            }
             self.scheduler.wake(key, Instant::now());
         }
     }
 
-    /// Wakes an idle VM. A run that waits for memory goes on waiting, whatever came for it but its end.
+    /// A VM can leave memory, or none can: there is no room on disk for it.
+    pub(super) fn set_exit(&mut self, has_exit: bool) {
+        self.room.has_exit = has_exit;
+        self.let_in();
+    }
+
+    /// Wakes an idle VM. One that waits for memory goes on waiting, whatever came for it but its end.
     pub(super) fn wake(&mut self, key: VmKey) {
         let now = Instant::now();
         let Some(slot) = self.slots.get_mut(&key) else { return };
-        let waits_for_memory = matches!(slot.stage, Stage::Waiting(_)) && !slot.cancelled;
-        if !waits_for_memory && self.scheduler.wake(key, now) {
+        if slot.ticket.is_some() && !slot.cancelled {
+            slot.woken.get_or_insert(now);
+        } else if self.scheduler.wake(key, now) {
             slot.woken = Some(now);
         }
-    }
-
-    /// The calling thread has no VM and waits: for how long, if it is the one to watch the time.
-    pub(super) fn begin_to_wait(&mut self) -> Option<Duration> {
-        self.waiting += 1;
-        self.watched = self.scheduler.next_timer();
-        Some(self.watched?.saturating_duration_since(Instant::now()))
     }
 
     pub(super) fn put_back(&mut self, key: VmKey, resident: Box<Resident>) {
@@ -229,6 +276,10 @@ impl State {
     }
 
     pub(super) fn forget(&mut self, key: VmKey, used: Duration) {
+        if let Some(slot) = self.slots.get_mut(&key) {
+            slot.stop_waiting(&mut self.room);
+        }
+        self.room.rests(key);
         self.set_memory(key, 0);
         self.slots.remove(&key);
         self.scheduler.remove(key, used, Instant::now());
@@ -238,15 +289,17 @@ impl State {
         self.telling = false;
         // One that was woken is asleep until its turn, and counts as what waits for it.
         let idles = |key: &VmKey| matches!(self.scheduler.state(*key), Some(schedule::State::Idle { .. }));
-        let asleep = |(key, slot): &(&VmKey, &Slot)| matches!(slot.stage, Stage::Asleep(_)) && idles(key);
+        let asleep = |(key, slot): &(&VmKey, &Slot)| {
+            matches!(slot.stage, Stage::Asleep(_)) && slot.ticket.is_none() && idles(key)
+        };
         let asleep = self.slots.iter().filter(asleep).count() as u32;
-        let waiting = self.queue_for_memory.len() as u32;
+        let waiting = self.slots.iter().filter(|(key, slot)| slot.ticket.is_some() && idles(key)).count() as u32;
         Status {
             runnable: self.scheduler.runnable() as u32 + waiting,
             running: self.scheduler.running() as u32,
             idle: (self.scheduler.idling() as u32).saturating_sub(asleep + waiting),
             swapped: asleep,
-            memory_kib: self.memory_kib,
+            memory_kib: self.room.taken_kib(),
             swap_bytes,
             counts: self.counts.clone(),
         }
@@ -254,9 +307,46 @@ impl State {
 }
 
 impl Slot {
+    /// What its run wants of memory for a turn; nothing if it has it, or ends without.
+    fn wish(&self, now: Instant) -> Option<Wish> {
+        match &self.stage {
+            _ if self.cancelled || self.coming_kib > 0 => None,
+            Stage::Waiting(_) => Some(Wish::Start(OVERHEAD_KIB)),
+            Stage::Asleep(sleeper) if sleeper.vm.deadline().is_none_or(|deadline| now < deadline) => {
+                Some(Wish::Return(sleeper.memory_kib))
+            }
+            _ => None,
+        }
+    }
+
+    /// When its run ends in any case.
+    fn deadline(&self) -> Option<Instant> {
+        match &self.stage {
+            Stage::Here(resident) => resident.vm.deadline(),
+            Stage::Asleep(sleeper) => sleeper.vm.deadline(),
+            _ => None,
+        }
+    }
+
+    /// It waits for memory no more, and is on its way no more.
+    fn stop_waiting(&mut self, room: &mut Room) {
+        self.ticket.take().into_iter().for_each(|ticket| room.leave_queue(ticket));
+        room.came(std::mem::take(&mut self.coming_kib));
+    }
+
+    /// Whether its VM may be put to disk: it is here, and does not wait for memory itself.
+    pub(super) fn may_leave(&self) -> bool {
+        matches!(self.stage, Stage::Here(_)) && !self.stuck && self.ticket.is_none()
+    }
+
+    /// What its VM takes of memory.
+    pub(super) fn memory_kib(&self) -> u64 {
+        self.memory_kib
+    }
+
     /// Whether something came for its VM since a runner last looked.
     pub(super) fn has_news(&self) -> bool {
-        self.cancelled || !self.mail.is_empty()
+        self.cancelled || !self.mail.pieces.is_empty()
     }
 
     /// Interrupts its VM if it runs.

@@ -2,12 +2,13 @@
 
 use super::{
     Kernel, Pending, ReportSink, Resident, Runner,
-    state::{OVERHEAD_KIB, Slot, Stage, Turn},
+    room::{OVERHEAD_KIB, Wish},
+    state::{Stage, State, Turn, UNREAD_BYTES},
 };
 use crate::{
     gateway::{Feed, Verdict},
     kvm::cpu_time,
-    schedule::{SLICE, VmKey},
+    schedule::VmKey,
     vm::{Assignment, Hardware, HardwareError, Stop, Vm},
     worker::{
         keeper::Chore,
@@ -19,19 +20,24 @@ use denali_protocol::{
     job::{Outcome, Usage, VmId},
     receipt::StartPath,
 };
-use rustix::event::epoll;
 use std::{
-    sync::atomic::Ordering,
+    sync::{MutexGuard, atomic::Ordering},
     time::{Duration, Instant},
 };
+
+/// CPU time within which a VM's memory is not measured again: it can touch some fifty pages.
+const UNMEASURED_US: u64 = 250;
+
+/// Pages of its own, in KiB, that hardware has after it was put back, at the most.
+const KEPT_KIB: u64 = 2 << 10;
 
 impl Kernel {
     /// Gives a VM its turn: a slice, or less.
     pub(super) fn give_turn(&self, turn: Turn, runner: &mut Runner) {
-        let Turn { key, stage, woken, cancelled } = turn;
+        let Turn { key, stage, woken, cancelled, slice } = turn;
         let begun = cpu_time();
         let used = || cpu_time().saturating_sub(begun);
-        let mut resident = match self.enter(stage, cancelled, runner) {
+        let mut resident = match self.enter(key, stage, cancelled, runner) {
             Ok(resident) => resident,
             Err(end) => {
                 self.state().forget(key, used());
@@ -45,18 +51,21 @@ impl Kernel {
             self.state().counts.wake.note(woken.elapsed());
         }
         loop {
-            let stop = resident.vm.run(&runner.alarm, SLICE, &mut runner.frame);
+            let stop = resident.vm.run(&runner.alarm, slice, &mut runner.frame);
             match self.take_stop(key, stop, resident, runner, &used) {
                 Some(again) => resident = again,
                 None => break,
             }
         }
+        // It would interrupt what this thread does next.
+        runner.alarm.set(Duration::MAX);
         self.reporter.flush();
     }
 
     /// The VM of a run, made or brought back if need be. An error is how the run ended.
     fn enter(
         &self,
+        key: VmKey,
         stage: Stage,
         cancelled: bool,
         runner: &mut Runner,
@@ -68,8 +77,12 @@ impl Kernel {
             Stage::Waiting(pending) => {
                 self.start(*pending, runner).map(Box::new).map_err(|outcome| end(outcome, Usage::default()))
             }
-            Stage::Asleep(sleeper) if cancelled => Err(end(Outcome::Cancelled, self.let_go(*sleeper))),
             Stage::Asleep(sleeper) => {
+                self.unwatch(key, sleeper.vm.input());
+                let over = if cancelled { Some(Outcome::Cancelled) } else { sleeper.vm.over() };
+                if let Some(outcome) = over {
+                    return Err(end(outcome, self.let_go(*sleeper)));
+                }
                 let usage = sleeper.vm.usage();
                 self.bring_back(*sleeper).map(Box::new).map_err(|error| {
                     self.state().counts.swap_failures += 1;
@@ -94,16 +107,8 @@ impl Kernel {
     ) -> Option<Box<Resident>> {
         match stop {
             Stop::Slice => {
-                let memory_kib = self.measure(&mut resident);
-                let mut state = self.state();
-                self.note_memory(&mut state, key, memory_kib);
-                state.scheduler.yielded(key, used(), Instant::now());
-                state.put_back(key, resident);
-                let short = state.is_short();
-                self.tell(state);
-                if short {
-                    self.relieve();
-                }
+                let memory_kib = self.measure(&mut resident, true);
+                self.put_back(self.state(), key, resident, memory_kib, used());
                 None
             }
             Stop::Idle(until) => self.let_idle(key, until, resident, used),
@@ -137,6 +142,29 @@ impl Kernel {
         }
     }
 
+    /// Puts a VM back that wants to run on: in its turn, or once there is memory.
+    fn put_back(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        key: VmKey,
+        resident: Box<Resident>,
+        memory_kib: Option<u64>,
+        used: Duration,
+    ) {
+        let pauses = state.note_memory(key, memory_kib);
+        state.put_back(key, resident);
+        if pauses {
+            state.wait_for_memory(key, Wish::GoOn, used);
+        } else {
+            state.scheduler.yielded(key, used, Instant::now());
+        }
+        let short = state.room.is_short();
+        self.tell(state);
+        if short {
+            self.relieve();
+        }
+    }
+
     /// Puts an idle VM back, unless something came for it meanwhile.
     fn let_idle(
         &self,
@@ -147,57 +175,58 @@ impl Kernel {
     ) -> Option<Box<Resident>> {
         // Before it can wake another, whoever waits for its answer has that.
         self.reporter.flush();
-        let memory_kib = self.measure(&mut resident);
+        let memory_kib = self.measure(&mut resident, false);
         let mut state = self.state();
-        let slot = state.slots.get_mut(&key)?;
-        if slot.has_news() && state.scheduler.has_waiting() {
+        let has_news = state.slots.get(&key)?.has_news();
+        if has_news && state.scheduler.has_waiting() {
             // News that never end must not keep others from their turns.
-            self.note_memory(&mut state, key, memory_kib);
-            state.scheduler.yielded(key, used(), Instant::now());
-            state.put_back(key, resident);
-            self.tell(state);
+            self.put_back(state, key, resident, memory_kib, used());
             return None;
         }
-        let slot = state.slots.get_mut(&key)?;
-        if slot.has_news() {
+        if has_news {
             drop(state);
             self.collect_mail(key, &mut resident.vm);
             return Some(resident);
         }
-        if let Some(input) = resident.vm.awaited_input() {
-            self.watch(key, input, slot);
+        if let Some(input) = resident.vm.awaited_input()
+            && let Err(error) = self.watch(key, input, state.slots.get_mut(&key)?)
+        {
+            let lost = Outcome::Lost(format!("the host can't tell when there is input for the VM: {error}"));
+            resident.vm.doom(Verdict::Outcome(lost));
+            return Some(resident);
         }
-        self.note_memory(&mut state, key, memory_kib);
-        state.scheduler.idle(key, until, used(), Instant::now());
-        state.put_back(key, resident);
-        // Whoever waits may not know of a time that is earlier than the one it watches.
-        let earlier = until.is_some_and(|until| state.watched.is_none_or(|watched| until < watched));
-        let someone_waits = state.waiting > 0;
-        let short = state.is_short();
+        if state.note_memory(key, memory_kib) {
+            state.put_back(key, resident);
+            state.wait_for_memory(key, Wish::GoOn, used());
+        } else {
+            state.put_back(key, resident);
+            state.scheduler.idle(key, until, used(), Instant::now());
+        }
+        state.room.rests(key);
+        state.let_in();
+        self.set_clock(&mut state);
+        let short = state.room.is_short();
         self.tell(state);
-        if earlier && someone_waits {
-            self.ring();
-        }
         if short {
             self.relieve();
         }
         None
     }
 
-    /// What a VM takes of memory, where anyone asks.
-    fn measure(&self, resident: &mut Resident) -> Option<u64> {
-        let bounded = self.state().budget_kib != u64::MAX;
-        bounded.then(|| OVERHEAD_KIB + resident.vm.measure_memory(&self.host.pagemap))
-    }
-
-    fn note_memory(&self, state: &mut super::State, key: VmKey, memory_kib: Option<u64>) {
-        if let Some(kib) = memory_kib {
-            state.set_memory(key, kib);
+    /// What a VM takes of memory, where anyone asks: at the end of a slice, and where it `must` not be, once it has computed
+    /// for long enough to have touched much since the last time.
+    fn measure(&self, resident: &mut Resident, must: bool) -> Option<u64> {
+        let cpu_us = resident.vm.usage().cpu_us;
+        let due = must || resident.measured_us.is_none_or(|before| cpu_us.saturating_sub(before) >= UNMEASURED_US);
+        if !due || self.state().room.budget_kib == u64::MAX {
+            return None;
         }
+        resident.measured_us = Some(cpu_us);
+        Some(OVERHEAD_KIB + resident.vm.measure_memory(&self.host.pagemap))
     }
 
     /// Something changed that the node wants to know.
-    pub(super) fn tell(&self, mut state: std::sync::MutexGuard<'_, super::State>) {
+    pub(super) fn tell(&self, mut state: MutexGuard<'_, State>) {
         if !std::mem::replace(&mut state.telling, true) {
             drop(state);
             self.keeper.give(Chore::Tell);
@@ -210,11 +239,14 @@ impl Kernel {
             let Some(slot) = state.slots.get_mut(&key) else { return };
             (std::mem::take(&mut slot.mail), slot.cancelled)
         };
-        for (bytes, end) in mail {
+        for (bytes, end) in mail.pieces {
             vm.feed(bytes, end);
         }
         if cancelled {
             vm.doom(Verdict::Outcome(Outcome::Cancelled));
+        } else if mail.overflowed || vm.input_left() > UNREAD_BYTES {
+            let why = format!("more than {} KiB of input came that its VM has not read", UNREAD_BYTES >> 10);
+            vm.doom(Verdict::Outcome(Outcome::Lost(why)));
         }
     }
 
@@ -260,20 +292,15 @@ impl Kernel {
             state.counts.start.note(came.elapsed());
         }
         let _ = self.reporter.send(&Report::Started { run: start.run, vm: vm.id(), path: vm.path() });
-        Ok(Resident { vm, shelf, reimage: start.reimage })
+        Ok(Resident::of(vm, shelf, start.reimage))
     }
 
     /// Reports a run's end, and puts its hardware back for the next one.
     fn end(&self, key: VmKey, outcome: Outcome, mut resident: Resident, runner: &mut Runner, used: Duration) {
         let (outcome, usage) = resident.vm.finish(&self.host, outcome, &mut runner.frame);
+        self.unwatch(key, resident.vm.input());
         {
             let mut state = self.state();
-            if let (Some(Slot { watched: true, .. }), Some(input)) =
-                (state.slots.get(&key), resident.vm.awaited_input())
-            {
-                // Others may hold the same pipe: closing this descriptor would not end it.
-                let _ = epoll::delete(&self.events, input);
-            }
             state.forget(key, used);
             state.counts.ended += 1;
             state.counts.exits.add(&usage.exits);
@@ -281,8 +308,9 @@ impl Kernel {
         // What ended badly may have left the virtual CPU in a state that no guest can reach by itself.
         let sound = !matches!(outcome, Outcome::Fault(_) | Outcome::Lost(_));
         // Reported before its hardware is put back or destroyed: nothing depends on that.
+        let kib = OVERHEAD_KIB + usage.memory_peak_kib.min(KEPT_KIB);
         self.report_end(RunId(key.0), outcome, usage);
-        let Resident { vm, shelf, reimage } = resident;
+        let Resident { vm, shelf, reimage, .. } = resident;
         if vm.has_no_job() {
             shelf.untried();
         }
@@ -290,16 +318,22 @@ impl Kernel {
         if shelf.wants_pages() {
             shelf.learn(hardware.own_pages(&self.host.pagemap).unwrap_or_default());
         }
-        self.destroy(self.put_on_shelf(&shelf, hardware, sound && reimage));
+        self.destroy(self.put_on_shelf(&shelf, hardware, kib, sound && reimage, kib));
         self.tell(self.state());
     }
 
-    /// Puts hardware back to its start for another run of the same bundle, if it may be used again. Gives it back where it is
-    /// to be destroyed.
-    pub(super) fn put_on_shelf(&self, shelf: &Shelf, mut hardware: Hardware, again: bool) -> Option<Hardware> {
-        if again && hardware.reset(&self.host.pagemap).is_ok() {
-            let short = self.state().is_tight();
-            shelf.keep(hardware, short)
+    /// Puts hardware of so many KiB back to its start for another run of the same bundle, if it may be used again and its
+    /// memory is to spare, of which `more_kib` are not counted yet. Gives it back where it is to be destroyed.
+    pub(super) fn put_on_shelf(
+        &self,
+        shelf: &Shelf,
+        mut hardware: Hardware,
+        kib: u64,
+        again: bool,
+        more_kib: u64,
+    ) -> Option<Hardware> {
+        if again && self.state().room.may_keep(more_kib) && hardware.reset(&self.host.pagemap).is_ok() {
+            shelf.keep(hardware, kib)
         } else {
             Some(hardware)
         }
