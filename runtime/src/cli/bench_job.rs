@@ -47,7 +47,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     jobs: u32,
     /// Jobs with --in-flight of them at once.
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     burst: u32,
     /// How many jobs are on their way at once.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=200))]

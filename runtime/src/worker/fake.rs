@@ -200,6 +200,15 @@ impl Fake {
                 return None;
             }
             "die" => return None,
+            // The host fails it, the first `number` times.
+            "lose" => {
+                static LOST: AtomicU64 = AtomicU64::new(0);
+                if LOST.fetch_add(1, Ordering::Relaxed) < number {
+                    self.end(run, Outcome::Lost("of no fault of its own".to_owned()));
+                    return Some(());
+                }
+                LOST.store(0, Ordering::Relaxed);
+            }
             "die-once" => {
                 static DEAD: AtomicU64 = AtomicU64::new(0);
                 self.print(run, Channel::Output, b"first try");

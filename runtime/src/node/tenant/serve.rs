@@ -145,12 +145,13 @@ fn heed(engine: &Arc<Engine>, process: &Process, report: Report, spoke: &mut Opt
             if let Some(given) = process.release(id, usage.cpu_us) {
                 let (run, usage) = (&given.run, possible(usage, given.elapsed()));
                 let cancelled = run.job.state().totals.cancelled;
-                // A worker that says so on its own does not speak for the client.
-                let outcome = match outcome {
-                    Outcome::Cancelled if !cancelled => Outcome::Lost("its worker cancelled it".to_owned()),
-                    outcome => outcome,
-                };
-                engine.ended(run, outcome, usage);
+                match outcome {
+                    // What the host was to blame for may go better another time.
+                    Outcome::Lost(why) => return engine.lost(run, &why),
+                    // A worker that says so on its own does not speak for the client.
+                    Outcome::Cancelled if !cancelled => return engine.lost(run, "its worker cancelled it"),
+                    outcome => engine.ended(run, outcome, usage),
+                }
             }
         }
     }

@@ -136,6 +136,16 @@ async fn a_lost_worker_costs_tries_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_run_that_the_host_failed_is_tried_again_and_not_for_ever() {
+    let grid = Grid::start("").await;
+    let client = grid.client(1).await;
+    let outcome =
+        async |words: &str| client.run(&job(&words.replace(' ', "-"), words), b"").await.result.unwrap().outcome;
+    assert_eq!(outcome("lose 2").await, Outcome::Exited(0));
+    assert!(matches!(outcome("lose 3").await, Outcome::Lost(why) if why == "of no fault of its own"));
+}
+
+#[tokio::test]
 async fn policy_decides_by_signer_with_numbers() {
     let signer = KeyPair::from_seed(&[7; 32]);
     let grid = Grid::start(&format!("[unsigned]\nmemory = \"8MiB\"\n[[signer]]\nkey = \"{}\"", signer.public())).await;
