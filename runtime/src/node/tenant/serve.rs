@@ -147,9 +147,9 @@ fn heed(engine: &Arc<Engine>, process: &Process, report: Report, spoke: &mut Opt
                 let cancelled = run.job.state().totals.cancelled;
                 match outcome {
                     // What the host was to blame for may go better another time.
-                    Outcome::Lost(why) => return engine.lost(run, &why),
+                    Outcome::Lost(why) => engine.lost(run, &why),
                     // A worker that says so on its own does not speak for the client.
-                    Outcome::Cancelled if !cancelled => return engine.lost(run, "its worker cancelled it"),
+                    Outcome::Cancelled if !cancelled => engine.lost(run, "its worker cancelled it"),
                     outcome => engine.ended(run, outcome, usage),
                 }
             }
