@@ -6,13 +6,16 @@ use denali_protocol::{
     wire,
 };
 use quinn::{
-    ClientConfig, Connection, ConnectionError, Endpoint, IdleTimeout, ServerConfig, TransportConfig, VarInt,
+    ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TokioRuntime,
+    TransportConfig, VarInt,
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
+use quinn_proto::HashedConnectionIdGenerator;
+use ring::hmac::{self, HMAC_SHA256};
 use rustls::{client::AlwaysResolvesClientRawPublicKeys, server::AlwaysResolvesServerRawPublicKeys};
 use std::{
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -165,13 +168,26 @@ fn client_config(
     Ok(config)
 }
 
+/// What lets a node that was killed tell the clients of its last life that their connections are gone (RFC 9000, section
+/// 10.3), so that they need not wait for a timeout: the secrets behind connection ids and reset tokens are the key's.
+fn endpoint_config(key: &KeyPair) -> EndpointConfig {
+    let secret = hmac::Key::new(HMAC_SHA256, &key.seed());
+    let derive = |label: &[u8]| hmac::sign(&secret, label);
+    let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(HMAC_SHA256, derive(b"stateless reset").as_ref())));
+    let ids = derive(b"connection ids").as_ref().iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte));
+    config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids)));
+    config
+}
+
 /// An endpoint that accepts connections on `address` as the node of `key`.
 ///
 /// # Errors
 /// [`BindError`] when the address is taken or not this host's.
 pub(crate) fn server_endpoint(address: SocketAddr, key: &KeyPair) -> Result<Endpoint, BindError> {
     let config = server_config(key)?;
-    Endpoint::server(config, address).map_err(|source| BindError::Address { address, source })
+    let socket = UdpSocket::bind(address).map_err(|source| BindError::Address { address, source })?;
+    let endpoint = Endpoint::new(endpoint_config(key), Some(config), socket, Arc::new(TokioRuntime));
+    endpoint.map_err(|source| BindError::Address { address, source })
 }
 
 /// Connects to the node at `address`, which must prove to be `node`, as the client of `key`.

@@ -49,6 +49,25 @@ async fn each_side_learns_the_key_of_the_other() {
     assert_eq!(keys.recv().await, Some(key(2).public()));
 }
 
+#[test]
+fn a_node_that_was_killed_and_is_back_ends_the_connections_of_its_last_life() {
+    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (killed, alive) = (runtime(), runtime());
+    let (endpoint, _keys) = killed.block_on(async { echo_server(&key(1)) });
+    let address = endpoint.local_addr().unwrap();
+    let connection = alive.block_on(connect(address, key(1).public(), &key(2))).unwrap();
+    // Without a word: nothing of it runs any more.
+    killed.shutdown_timeout(std::time::Duration::from_secs(5));
+    drop(endpoint);
+    alive.block_on(async {
+        let _back = server_endpoint(address, &key(1)).unwrap();
+        let (mut send, _receive) = connection.open_bi().await.unwrap();
+        send.write_all(&[7; 1000]).await.unwrap();
+        let closed = tokio::time::timeout(std::time::Duration::from_secs(10), connection.closed()).await;
+        assert_eq!(closed, Ok(quinn::ConnectionError::Reset));
+    });
+}
+
 #[tokio::test]
 async fn a_wrong_node_is_named_with_both_keys() {
     let (endpoint, _keys) = echo_server(&key(1));
