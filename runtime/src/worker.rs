@@ -149,6 +149,11 @@ impl Worker {
         self.0.link.send(command, descriptors).map_err(|_| self.0.gone())
     }
 
+    /// Whether it has neither died nor closed its socket.
+    pub(crate) fn is_there(&self) -> bool {
+        self.0.link.is_open()
+    }
+
     /// The process, while it lives.
     pub(crate) fn pid(&self) -> Option<u32> {
         self.0.child.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(Child::id)

@@ -22,7 +22,7 @@ pub(crate) use writer::Settled;
 
 use denali_protocol::wire::message::{Refusal, RefusalKind};
 use files::Files;
-use log::Log;
+use log::{Acknowledged, Log};
 use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition, backends::FileBackend};
 use std::{
     io,
@@ -151,6 +151,8 @@ struct Base {
     opener: Opener,
     /// The writer holds on to open ones while it waits for work, so nobody else may ask to change them.
     open: RwLock<Option<Open>>,
+    /// How far the log goes, where it was closed after an I/O error.
+    acknowledged: Mutex<Option<Acknowledged>>,
     /// Locked by who opens them.
     opening: Mutex<()>,
     /// Closed for good: the node is stopping.
@@ -165,15 +167,24 @@ impl std::fmt::Debug for Base {
 
 impl Base {
     fn open(opener: Opener) -> Result<Self, StoreError> {
-        let open = Self::prepare(opener()?)?;
-        Ok(Self { opener, open: RwLock::new(Some(open)), opening: Mutex::new(()), closed: AtomicBool::new(false) })
+        let open = Self::prepare(opener()?, None)?;
+        Ok(Self {
+            opener,
+            open: RwLock::new(Some(open)),
+            acknowledged: Mutex::default(),
+            opening: Mutex::default(),
+            closed: AtomicBool::new(false),
+        })
     }
 
     /// Brings the database to where its log is.
-    fn prepare((database, file): (Database, Box<dyn StorageBackend>)) -> Result<Open, StoreError> {
+    fn prepare(
+        (database, file): (Database, Box<dyn StorageBackend>),
+        acknowledged: Option<Acknowledged>,
+    ) -> Result<Open, StoreError> {
         let database = Self::with_tables(database)?;
         let number = database.begin_read()?.open_table(META)?.get(META_LOG)?.map_or(0, |value| value.value());
-        let (log, ops) = Log::open(file, number)?;
+        let (log, ops) = Log::open(file, number, acknowledged)?;
         if !ops.is_empty() {
             writer::replay(&database, &ops)?;
         }
@@ -240,7 +251,9 @@ impl Base {
 
     /// Closes the files, to be opened when they are next needed: after an I/O error, redb refuses everything until then.
     fn give_up(&self) {
-        *self.open.write().unwrap_or_else(PoisonError::into_inner) = None;
+        let Some(open) = self.open.write().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        let log = open.log.into_inner().unwrap_or_else(PoisonError::into_inner);
+        *self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner) = Some(log.acknowledged());
     }
 
     fn open_again(&self) -> Result<(), StoreError> {
@@ -252,7 +265,8 @@ impl Base {
         if self.closed.load(Ordering::Relaxed) {
             return Err(StoreError::Closed);
         }
-        *open = Some(Self::prepare((self.opener)()?)?);
+        let acknowledged = *self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
+        *open = Some(Self::prepare((self.opener)()?, acknowledged)?);
         Ok(())
     }
 }
@@ -338,6 +352,9 @@ impl Store {
     pub(crate) async fn write_and_wait(&self, op: Op) -> Result<Applied, StoreError> {
         let (done, outcome) = tokio::sync::oneshot::channel();
         self.write(op, move |result, _| Some(Box::new(move || drop(done.send(result)))));
+        // At once, though the transaction could grow.
+        let (hurry, _) = tokio::sync::oneshot::channel();
+        let _ = self.writer.send(writer::Task::Settle(hurry));
         outcome.await.unwrap_or(Err(StoreError::Closed))
     }
 

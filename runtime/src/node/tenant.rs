@@ -161,8 +161,9 @@ impl Tenants {
         *self.spare() = Spare { worker: worker.into(), coming: false };
     }
 
+    /// Nobody has listened to it since it was started: it may be dead.
     fn take_spare(&self) -> Option<(Worker, Reports)> {
-        self.spare().worker.take()
+        self.spare().worker.take().filter(|(worker, _)| worker.is_there())
     }
 
     fn roll(&self) -> MutexGuard<'_, Roll> {

@@ -4,7 +4,7 @@
 //! worker that does not read for [`STALL`] is given up.
 
 use denali_protocol::wire::frame::{self, FrameError};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     collections::VecDeque,
@@ -103,6 +103,12 @@ impl Link {
             }
         }
         Ok(())
+    }
+
+    /// Whether the other end is there.
+    pub(super) fn is_open(&self) -> bool {
+        let peeked = rustix::net::recv(&self.socket, &mut [0], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        matches!(peeked, Ok((1.., _)) | Err(rustix::io::Errno::WOULDBLOCK))
     }
 
     /// Takes no more commands, and wakes the receiver.

@@ -3,8 +3,8 @@
 //! Source: the KVM API document, `kvm_run`.
 
 use kvm_bindings::{
-    KVM_EXIT_FAIL_ENTRY, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN,
-    KVM_INTERNAL_ERROR_EMULATION, kvm_run,
+    KVM_EXIT_FAIL_ENTRY, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_MEMORY_FAULT, KVM_EXIT_MMIO,
+    KVM_EXIT_SHUTDOWN, KVM_INTERNAL_ERROR_EMULATION, kvm_run,
 };
 use std::io;
 
@@ -57,6 +57,9 @@ pub(crate) enum HostFault {
         /// One of `KVM_INTERNAL_ERROR`.
         suberror: u32,
     },
+    /// KVM could not reach the VM's memory.
+    #[error("the host's memory for the VM failed")]
+    Memory,
     /// An exit that nothing of a Denali VM leads to.
     #[error("KVM left it for reason {reason}")]
     Unknown {
@@ -83,6 +86,8 @@ impl Exit {
                 Self::Mmio { address: mmio.phys_addr }
             }
             KVM_EXIT_SHUTDOWN => Self::Shutdown,
+            // Comes with EFAULT or EHWPOISON, which kvm-ioctls takes for success then.
+            KVM_EXIT_MEMORY_FAULT => Self::Host(HostFault::Memory),
             KVM_EXIT_FAIL_ENTRY => {
                 // SAFETY: as above.
                 let failure = unsafe { run.__bindgen_anon_1.fail_entry };

@@ -1,6 +1,10 @@
 //! Ending runs: result and receipt, one durable write, then the news.
 
-use super::{Engine, start::arguments, unix_ms};
+use super::{
+    Engine,
+    start::{AGAIN, arguments},
+    unix_ms,
+};
 use crate::node::{
     job::{LiveJob, Run},
     store::{Applied, Op, OutputPlace, ResultRecord, Settled, StoreError, files::Finished},
@@ -90,8 +94,18 @@ impl Engine {
         })
     }
 
+    /// A run is lost: its worker says that the host failed it. As [`Engine::lost`], a moment later: the host may have recovered
+    /// by then.
+    pub(crate) fn failed(self: &Arc<Self>, run: &Arc<Run>, why: String, usage: Usage) {
+        let (engine, run) = (Arc::clone(self), Arc::clone(run));
+        self.runtime.spawn(async move {
+            tokio::time::sleep(AGAIN).await;
+            engine.lost(&run, &why, usage);
+        });
+    }
+
     /// A run is lost: its worker died. Tried again, or that is the result.
-    pub(crate) fn lost(self: &Arc<Self>, run: &Arc<Run>, why: &str) {
+    pub(crate) fn lost(self: &Arc<Self>, run: &Arc<Run>, why: &str, usage: Usage) {
         let (job, index) = (&run.job, run.pick.index);
         let (times, cancelled) = job.change(|state| {
             let times = state.lost.entry(index).or_default();
@@ -99,10 +113,10 @@ impl Engine {
             (*times, state.totals.cancelled)
         });
         if cancelled {
-            return self.ended(run, Outcome::Cancelled, Usage::default());
+            return self.ended(run, Outcome::Cancelled, usage);
         }
         if times > RETRIES {
-            return self.ended(run, Outcome::Lost(why.to_owned()), Usage::default());
+            return self.ended(run, Outcome::Lost(why.to_owned()), usage);
         }
         self.put_back(run);
         self.kick();

@@ -20,7 +20,7 @@ use std::{
 };
 
 /// How long to wait before starting jobs again where the host lacked descriptors, memory or a disk that works.
-const AGAIN: Duration = Duration::from_millis(250);
+pub(super) const AGAIN: Duration = Duration::from_millis(250);
 
 /// How much longer than its wall time a run may take from the command to its end, before its worker is given up.
 const GRACE: Duration = Duration::from_secs(30);

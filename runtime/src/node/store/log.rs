@@ -25,14 +25,28 @@ pub(super) struct Log {
     file: Box<dyn StorageBackend>,
     number: u64,
     length: u64,
+    /// Nothing is appended to it any more.
+    closed: bool,
 }
 
+/// What was acknowledged of a log: its number and length.
+pub(super) type Acknowledged = (u64, u64);
+
 impl Log {
-    /// The log in `file`, of which `number` is in force, and the changes in it.
-    pub(super) fn open(file: Box<dyn StorageBackend>, number: u64) -> Result<(Self, Vec<Op>), StoreError> {
-        let mut log = Self { file, number, length: 0 };
+    /// The log in `file`, of which `number` is in force, and the changes in it. After an I/O error, `acknowledged` says how
+    /// far it goes: behind that may be a piece that was refused, and read here all the same though it never gets to the disk.
+    /// So nothing is appended either.
+    pub(super) fn open(
+        file: Box<dyn StorageBackend>,
+        number: u64,
+        acknowledged: Option<Acknowledged>,
+    ) -> Result<(Self, Vec<Op>), StoreError> {
+        let most = acknowledged.filter(|known| known.0 == number).map_or(u64::MAX, |known| known.1);
+        let mut log = Self { file, number, length: 0, closed: acknowledged.is_some() };
         let mut ops = Vec::new();
-        while let Some((piece, bytes)) = log.piece(log.length)? {
+        while log.length < most
+            && let Some((piece, bytes)) = log.piece(log.length)?
+        {
             ops.extend(piece);
             log.length += bytes;
         }
@@ -76,7 +90,12 @@ impl Log {
 
     /// Whether the next batch has to be committed durably.
     pub(super) fn is_full(&self) -> bool {
-        self.length >= FULL_BYTES
+        self.closed || self.length >= FULL_BYTES
+    }
+
+    /// What was acknowledged of it.
+    pub(super) fn acknowledged(&self) -> Acknowledged {
+        (self.number, self.length)
     }
 
     /// Whether no change is in it.
@@ -84,7 +103,7 @@ impl Log {
         self.length == 0
     }
 
-    /// Puts the changes of a batch on the disk. After an error none of them is in the log.
+    /// Puts the changes of a batch on the disk. After an error the log has to be opened again.
     pub(super) fn append<'a>(&mut self, ops: impl Iterator<Item = &'a Op>) -> Result<(), StoreError> {
         let mut piece = vec![0; HEADER_BYTES];
         piece.extend_from_slice(&self.number.to_le_bytes());
@@ -114,7 +133,7 @@ impl Log {
     /// Begins the log of this number, which is in force: what was in the last one is in the database.
     pub(super) fn begin(&mut self, number: u64) {
         let longer = self.length > 2 * FULL_BYTES;
-        (self.number, self.length) = (number, 0);
+        (self.number, self.length, self.closed) = (number, 0, false);
         // Only to give back the room.
         if longer && let Err(error) = self.file.set_len(FULL_BYTES) {
             tracing::warn!("cannot shorten the store's log: {error}");

@@ -50,9 +50,25 @@ fn finish(name: &str, index: u32, status: u8, ended_unix_ms: u64) -> Op {
 struct Disk {
     file: FileBackend,
     full: Arc<AtomicBool>,
+    /// It takes what is written and can't keep it.
+    failing: Arc<AtomicBool>,
 }
 
 impl Disk {
+    /// A store in `directory` on such disks.
+    fn store(directory: &Path, full: &Arc<AtomicBool>, failing: &Arc<AtomicBool>) -> Store {
+        let (path, full, failing) = (directory.to_owned(), Arc::clone(full), Arc::clone(failing));
+        let opener: Opener = Box::new(move || {
+            let disk = |name| {
+                let options = std::fs::File::options().read(true).write(true).create(true).truncate(false).clone();
+                let file = FileBackend::new(options.open(path.join(name))?)?;
+                Ok::<_, redb::DatabaseError>(Self { file, full: Arc::clone(&full), failing: Arc::clone(&failing) })
+            };
+            Ok((Database::builder().create_with_backend(disk("store.redb")?)?, Box::new(disk("store.log")?)))
+        });
+        Store::open_with(directory, opener).unwrap()
+    }
+
     fn room(&self) -> io::Result<()> {
         if self.full.load(Ordering::Relaxed) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
@@ -74,6 +90,9 @@ impl redb::StorageBackend for Disk {
 
     fn sync_data(&self) -> io::Result<()> {
         self.room()?;
+        if self.failing.load(Ordering::Relaxed) {
+            return Err(io::Error::other("a write to the medium failed"));
+        }
         self.file.sync_data()
     }
 
@@ -86,17 +105,8 @@ impl redb::StorageBackend for Disk {
 #[tokio::test]
 async fn a_full_disk_refuses_new_jobs_and_keeps_results_for_later() {
     let directory = tempfile::tempdir().unwrap();
-    let (path, full) = (directory.path().to_owned(), Arc::new(AtomicBool::new(false)));
-    let flag = Arc::clone(&full);
-    let opener: Opener = Box::new(move || {
-        let disk = |name| {
-            let options = std::fs::File::options().read(true).write(true).create(true).truncate(false).clone();
-            let file = FileBackend::new(options.open(path.join(name))?)?;
-            Ok::<_, redb::DatabaseError>(Disk { file, full: Arc::clone(&flag) })
-        };
-        Ok((Database::builder().create_with_backend(disk("disk")?)?, Box::new(disk("log")?)))
-    });
-    let store = Store::open_with(directory.path(), opener).unwrap();
+    let full = Arc::new(AtomicBool::new(false));
+    let store = Disk::store(directory.path(), &full, &Arc::default());
     assert_eq!(write(&store, accept("a", 0)).await, Applied::Done);
     full.store(true, Ordering::Relaxed);
     assert_eq!(store.write_and_wait(accept("b", 0)).await, Err(StoreError::Full));
@@ -113,6 +123,38 @@ async fn a_full_disk_refuses_new_jobs_and_keeps_results_for_later() {
     assert_eq!(finished.await.unwrap(), Ok(Applied::Done));
     assert_eq!(write(&store, accept("b", 0)).await, Applied::Done);
     assert!(store.result(&key("a"), 0).unwrap().is_some());
+}
+
+#[tokio::test]
+async fn what_was_written_and_not_kept_is_refused_and_stays_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let failing = Arc::new(AtomicBool::new(false));
+    let store = Disk::store(directory.path(), &Arc::default(), &failing);
+    write(&store, accept("a", 0)).await;
+    failing.store(true, Ordering::Relaxed);
+    assert!(matches!(store.write_and_wait(accept("b", 0)).await, Err(StoreError::Io(_))));
+    failing.store(false, Ordering::Relaxed);
+    // It can be read from the file.
+    assert!(store.job(&key("b")).unwrap().is_none());
+    write(&store, accept("c", 0)).await;
+    let (_after, store) = crashed(directory.path(), |length| length);
+    let there = |name| store.job(&key(name)).unwrap().is_some();
+    assert_eq!((there("a"), there("b"), there("c")), (true, false, true));
+}
+
+#[tokio::test]
+async fn pieces_of_an_old_log_right_behind_the_new_one_are_void() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    write(&store, accept("x", 0)).await;
+    write(&store, accept("a", 0)).await;
+    write(&store, finish("a", 0, 0, 10)).await;
+    // Begins a new log, in which the next piece takes the place of the first.
+    write(&store, Op::Expire { before_unix_ms: 20 }).await;
+    write(&store, accept("y", 0)).await;
+    let (_after, store) = crashed(directory.path(), |length| length);
+    let there = |name| store.job(&key(name)).unwrap().is_some();
+    assert_eq!((there("x"), there("y"), there("a")), (true, true, false));
 }
 
 async fn write(store: &Store, op: Op) -> Applied {

@@ -22,8 +22,9 @@ const BATCH: usize = 1024;
 const TRANSACTION: usize = 256;
 const TRANSACTION_BYTES: u64 = 8 * 1024 * 1024;
 
-/// With nothing to write for so long, a transaction is committed whatever its size.
+/// With nothing to write for so long, or this long after its beginning, a transaction is committed whatever its size.
 const LINGER: Duration = Duration::from_millis(5);
+const LONGEST: Duration = Duration::from_millis(100);
 
 /// How long to wait before results are tried again that the disk did not take.
 const RETRY: Duration = Duration::from_secs(1);
@@ -126,8 +127,8 @@ impl<'a> Writer<'a> {
         self.settle();
         let mut transaction = database.begin_write()?;
         let mut tables = Tables::open(&transaction)?;
-        let (mut ops, mut op_bytes) = (0, 0);
-        while ops < TRANSACTION && op_bytes < TRANSACTION_BYTES {
+        let (mut ops, mut op_bytes, mut until) = (0, 0, None);
+        while ops < TRANSACTION && op_bytes < TRANSACTION_BYTES && until.is_none_or(|until| Instant::now() < until) {
             if self.batch.is_empty() {
                 self.wait(if ops > 0 { Some(LINGER) } else { (!self.at_rest).then_some(REST) });
             }
@@ -153,6 +154,7 @@ impl<'a> Writer<'a> {
                 return Ok(());
             }
             log.append(self.batch.iter().map(|change| &change.op))?;
+            until = until.or(Some(Instant::now() + LONGEST));
             ops += self.batch.len();
             op_bytes += self.batch.iter().map(|change| change.op.bytes()).sum::<u64>();
             self.acknowledge(applied);

@@ -44,7 +44,7 @@ pub(super) async fn serve(
         tracing::warn!(client = %process.client.short(), runs = runs.len(), "a worker was lost: {why}");
     }
     for run in runs {
-        engine.lost(&run, &why);
+        engine.lost(&run, &why, Usage::default());
     }
 }
 
@@ -144,12 +144,13 @@ fn heed(engine: &Arc<Engine>, process: &Process, report: Report, spoke: &mut Opt
             spoke.take_if(|run| run.id == id);
             if let Some(given) = process.release(id, usage.cpu_us) {
                 let (run, usage) = (&given.run, possible(usage, given.elapsed()));
-                let cancelled = run.job.state().totals.cancelled;
+                // Or this node, for want of room for its output.
+                let cancelled = run.job.state().totals.cancelled || run.unkept.load(Ordering::Relaxed);
                 match outcome {
                     // What the host was to blame for may go better another time.
-                    Outcome::Lost(why) => engine.lost(run, &why),
+                    Outcome::Lost(why) => engine.failed(run, why, usage),
                     // A worker that says so on its own does not speak for the client.
-                    Outcome::Cancelled if !cancelled => engine.lost(run, "its worker cancelled it"),
+                    Outcome::Cancelled if !cancelled => engine.failed(run, "its worker cancelled it".to_owned(), usage),
                     outcome => engine.ended(run, outcome, usage),
                 }
             }

@@ -16,9 +16,10 @@ use denali_protocol::{
     digest::Digest,
     identity::KeyPair,
     job::{Exits, Indices, Limits, Usage},
+    wire::frame,
 };
-use denali_vmm::worker::message::RunId;
-use std::{fs::File, time::Instant};
+use denali_vmm::worker::message::{Report, RunId};
+use std::{fs::File, io::Write, time::Instant};
 
 const LIMITS: Limits =
     Limits { memory_bytes: 1 << 24, cpu_time_us: 1_000_000, wall_time_us: 1_000_000, output_bytes: 1_000_000 };
@@ -268,4 +269,17 @@ async fn one_spare_worker_is_enough() {
     assert_eq!(STARTED.load(Ordering::SeqCst), 5);
     bench.start(client(5), "hang");
     until(|| STARTED.load(Ordering::SeqCst) == 6 && bench.engine.tenants.spare().worker.is_some()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spare_worker_that_died_costs_no_try() {
+    let bench = Bench::new(&node(2, 2));
+    let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    theirs.write_all(&frame::encode(&Report::Ready(Ok(()))).unwrap()).unwrap();
+    let spare = Worker::adopt(ours, None).await.unwrap();
+    drop(theirs);
+    bench.engine.tenants.keep_spare(spare);
+    let run = bench.start(client(1), "hang");
+    until(|| run.vm.get().is_some()).await;
+    assert!(run.job.state().lost.is_empty());
 }
