@@ -5,6 +5,7 @@ use core::{
     mem, ptr,
     sync::atomic::{AtomicPtr, Ordering},
 };
+pub use denali_abi::registers::SYSTEM_CALL;
 
 /// What a program was doing when it faulted. What the handler changes is what it continues with.
 #[repr(C)]
@@ -31,7 +32,7 @@ pub struct FaultContext {
     pub rflags: u64,
     pub rsp: u64,
     ss: u64,
-    /// Vector of the exception.
+    /// Vector of the exception, or [`SYSTEM_CALL`].
     pub vector: u64,
     /// The CPU's error code, or 0.
     pub error_code: u64,
@@ -55,7 +56,7 @@ pub enum Resume {
 /// The handler, a `fn(&mut FaultContext) -> Resume`; null for none.
 static HANDLER: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 
-/// Calls `handler` for faults from now on: #DE, #BP, #UD, #NP, #SS, #GP, #PF, #MF, #AC and #XM. It runs on a stack of its
+/// Calls `handler` for faults from now on: #DE, #BP, #UD, #NP, #SS, #GP, #PF, #MF, #AC and #XM, and `syscall`. It runs on a stack of its
 /// own, with interrupts held back, and x87 and SSE as at the VM's start; all of it is put back afterwards. A fault of the
 /// handler itself ends the VM.
 ///
@@ -81,6 +82,10 @@ pub(crate) extern "C" fn handle(context: &mut FaultContext) {
     }
     // It happens again, and there is no one to take it.
     *context = as_it_was;
-    context.rip -= u64::from(context.vector == BREAKPOINT);
+    context.rip -= match context.vector {
+        BREAKPOINT => 1,
+        SYSTEM_CALL => 2,
+        _ => 0,
+    };
     vreg::fault_entry().store(0, Ordering::Relaxed);
 }

@@ -5,7 +5,7 @@ mod guest;
 use denali_abi::{
     instruction::{IDLE, IDLE_FOREVER},
     memory::{CONTROL, IMAGE_BASE, SUPERVISOR_BASE},
-    registers::{Control, IN_UPCALL, pending},
+    registers::{Control, IN_UPCALL, SYSTEM_CALL, pending},
 };
 use denali_protocol::job::{Access, FaultCause, Outcome};
 use guest::{Asm, DATA, Ended, Job, Reg, Worker, fault, guest, run};
@@ -166,6 +166,15 @@ fn a_fault_is_delivered_and_resumed() {
     assert_eq!(ended.word(7) & (0x400 | 1 | IN_UPCALL), 0x401, "flags after it");
     assert_eq!(ended.word(8), 0x1234_5678_9abc);
     assert_eq!(ended.usage.exits.fault, 1);
+}
+
+#[test]
+fn system_calls_are_delivered_and_served() {
+    let ended = result(guest!(guest_served, guest_served_end));
+    assert_eq!(ended.word(0), 2 * SYSTEM_CALL);
+    assert_eq!((ended.word(1), ended.word(3)), (0, 0), "RIP is what RCX says, RSP what it was");
+    assert_eq!((ended.word(2), ended.word(4)), (107 + 120, 1), "answers, a flag");
+    assert_eq!(ended.usage.exits.fault, 2);
 }
 
 #[test]

@@ -149,9 +149,9 @@ pub struct Interrupted {
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FaultRecord {
-    /// Where it happened: RIP is that of the instruction at fault (of the one after it, for a breakpoint).
+    /// Where it happened: RIP is that of the instruction at fault (of the one after it, for a breakpoint and a system call).
     pub at: Interrupted,
-    /// The exception's vector: one of [`DELIVERED_FAULTS`].
+    /// The exception's vector, or [`SYSTEM_CALL`]: one of [`DELIVERED_FAULTS`].
     pub vector: u64,
     /// The error code that the CPU gives with it, or 0.
     pub error_code: u64,
@@ -159,9 +159,14 @@ pub struct FaultRecord {
     pub address: u64,
 }
 
-/// A bit for each vector that is delivered to [`Control::fault_entry`]: #DE, #BP, #UD, #NP, #SS, #GP, #PF, #MF, #AC, #XM.
+/// Stands for the vector where the instruction was `syscall`: the CPU has none for it. RCX and R11 are as `syscall` leaves
+/// them.
+pub const SYSTEM_CALL: u64 = 32;
+
+/// A bit for each vector that is delivered to [`Control::fault_entry`]: #DE, #BP, #UD, #NP, #SS, #GP, #PF, #MF, #AC, #XM and
+/// [`SYSTEM_CALL`].
 pub const DELIVERED_FAULTS: u64 =
-    1 << 0 | 1 << 3 | 1 << 6 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 14 | 1 << 16 | 1 << 17 | 1 << 19;
+    1 << 0 | 1 << 3 | 1 << 6 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 14 | 1 << 16 | 1 << 17 | 1 << 19 | 1 << SYSTEM_CALL;
 
 const _: () = {
     use core::mem::offset_of;

@@ -9,7 +9,7 @@ use crate::{
 };
 use denali_abi::{
     memory::{CONTROL, PAGE_BYTES, STACK_BOTTOM},
-    registers::{FaultRecord, Interrupted},
+    registers::{FaultRecord, Interrupted, SYSTEM_CALL},
 };
 use denali_protocol::job::{Access, Fault, FaultCause};
 
@@ -39,7 +39,7 @@ pub(super) fn exception(machine: &VirtualMachine, registers: &Registers, vector:
         return Err(Fault { cause: FaultCause::Shutdown, instruction_pointer: registers.rip });
     };
     if vector == PAGE_FAULT && rip == at(SYSCALL_STUB) {
-        return Err(system_call(registers));
+        return Ok(system_call(registers, rsp));
     }
     let error_code = match words {
         6 => machine.memory().read_supervisor::<1>(offset).map_or(0, |[code]| code),
@@ -53,12 +53,14 @@ pub(super) fn exception(machine: &VirtualMachine, registers: &Registers, vector:
 
 /// The report of a fault that ends the VM.
 pub(super) fn report(record: &FaultRecord) -> Fault {
-    Fault { cause: cause(record), instruction_pointer: record.at.rip }
+    let passed = if record.vector == SYSTEM_CALL { SYSCALL_BYTES } else { 0 };
+    Fault { cause: cause(record), instruction_pointer: record.at.rip.wrapping_sub(passed) }
 }
 
 /// What a fault was.
 pub(super) fn cause(record: &FaultRecord) -> FaultCause {
     match record.vector as u8 {
+        _ if record.vector == SYSTEM_CALL => FaultCause::SystemCall,
         DIVIDE => FaultCause::Divide,
         INVALID_OPCODE => FaultCause::InvalidInstruction,
         DOUBLE_FAULT => FaultCause::Shutdown,
@@ -68,9 +70,10 @@ pub(super) fn cause(record: &FaultRecord) -> FaultCause {
     }
 }
 
-/// A `syscall` instruction: RCX holds the address after it.
-pub(super) fn system_call(registers: &Registers) -> Fault {
-    Fault { cause: FaultCause::SystemCall, instruction_pointer: registers.rcx.wrapping_sub(SYSCALL_BYTES) }
+/// A `syscall` instruction of a guest whose stack pointer was `rsp`: RCX holds the address after it, R11 the flags.
+pub(super) fn system_call(registers: &Registers, rsp: u64) -> FaultRecord {
+    let at = Interrupted { rip: registers.rcx, rflags: registers.r11, rsp };
+    FaultRecord { at, vector: SYSTEM_CALL, error_code: 0, address: 0 }
 }
 
 fn page_fault(address: u64, code: u64, rip: u64, rsp: u64) -> FaultCause {

@@ -295,19 +295,21 @@ impl Vm {
         self.exits.fault += 1;
         self.hardware.supervisor_changed = true;
         let machine = &self.hardware.machine;
-        let fault = match stub_at(registers.rip) {
-            Some(Stub::Exception(vector)) => match fault::exception(machine, registers, vector) {
-                Ok(record) => match self.deliver_fault(record) {
-                    Some(Ok(())) => return Next::Enter(told | self.happened()),
-                    Some(Err(outcome)) => return ended(outcome),
-                    None => fault::report(&record),
-                },
-                Err(fault) => fault,
-            },
-            Some(Stub::SystemCall) => fault::system_call(registers),
-            _ => Fault { cause: FaultCause::Shutdown, instruction_pointer: registers.rip },
+        let record = match stub_at(registers.rip) {
+            Some(Stub::Exception(vector)) => fault::exception(machine, registers, vector),
+            // Hardware changes the stack at exceptions only.
+            Some(Stub::SystemCall) => Ok(fault::system_call(registers, registers.rsp)),
+            _ => Err(Fault { cause: FaultCause::Shutdown, instruction_pointer: registers.rip }),
         };
-        ended(Outcome::Fault(fault))
+        let record = match record {
+            Ok(record) => record,
+            Err(fault) => return ended(Outcome::Fault(fault)),
+        };
+        match self.deliver_fault(record) {
+            Some(Ok(())) => Next::Enter(told | self.happened()),
+            Some(Err(outcome)) => ended(outcome),
+            None => ended(Outcome::Fault(fault::report(&record))),
+        }
     }
 
     fn terminate(&mut self, registers: &Registers) -> Next {

@@ -3,7 +3,7 @@
 
 use crate::kvm::Registers;
 use denali_abi::registers::{
-    Control, DELIVERED_FAULTS, FaultRecord, IN_UPCALL, Interrupted, TICK_US_MIN,
+    Control, DELIVERED_FAULTS, FaultRecord, IN_UPCALL, Interrupted, SYSTEM_CALL, TICK_US_MIN,
     pending::{ALL, TIMER},
 };
 
@@ -83,8 +83,8 @@ pub(super) fn fault(
 /// Whether an upcall, for which there is a cause, is made before the instruction at fault, which then faults again. Else a
 /// program that does little but fault would never be interrupted: no upcall is made on the way into a fault's handler.
 pub(super) fn comes_first(control: &Control, record: &FaultRecord) -> bool {
-    // A breakpoint's instruction is over.
-    record.vector != BREAKPOINT && welcome(control, record.at.rflags)
+    // These instructions are over.
+    ![BREAKPOINT, SYSTEM_CALL].contains(&record.vector) && welcome(control, record.at.rflags)
 }
 
 /// Without the bits that only CPL 0 sets, so that `iretq` at CPL 3 takes the flags as they are.
