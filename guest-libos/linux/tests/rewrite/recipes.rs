@@ -87,6 +87,17 @@ fn instructions_after_are_displaced_where_there_are_none_before() {
 }
 
 #[test]
+fn the_jump_back_stands_for_what_comes_after() {
+    let (_, rewrite) = rewritten(&[&CALL, &SYSCALL, &[0x48, 0x3d, 1, 0xf0, 0xff, 0xff], &RET], true);
+    let (site, end) = (CODE + RUN_UP + 2, CODE + RUN_UP + 10);
+    // lea, jmp, cmp, jmp.
+    let told: Vec<_> = [0, 7, 12, 18].into_iter().map(|place| rewrite.origins.original(STUBS + place)).collect();
+    assert_eq!(told, [Some(site), Some(site), Some(site + 2), Some(end)]);
+    assert_eq!(rewrite.origins.original(STUBS + rewrite.stubs.len() as u64), None);
+    assert_eq!(rewrite.origins.resume(site + 2), Some(STUBS + 12));
+}
+
+#[test]
 fn returns_from_signals_are_left_alone() {
     assert_eq!(only_refusal(&[&[0xb8, 15, 0, 0, 0], &SYSCALL], true), Reason::SignalReturn);
     assert_eq!(only_refusal(&[&[0x48, 0xc7, 0xc0, 15, 0, 0, 0], &SYSCALL], false), Reason::SignalReturn);
