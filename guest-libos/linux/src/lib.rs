@@ -6,5 +6,6 @@
 
 extern crate alloc;
 
+pub mod elf;
 pub mod errno;
 pub mod mm;
