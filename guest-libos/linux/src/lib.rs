@@ -6,4 +6,7 @@
 
 extern crate alloc;
 
+pub mod elf;
+pub mod errno;
+pub mod mm;
 pub mod rewrite;
