@@ -4,7 +4,7 @@ use super::functions::Functions;
 use super::step::Stepper;
 use super::text::Text;
 
-/// Largest text that is decoded as a whole for this, bytes: some 5 ms. Programs without any table are small ones, made with musl.
+/// Largest text that is decoded as a whole for this, bytes: some 10 ms. Programs without any table are small ones, made with musl.
 const LARGEST: usize = 1 << 20;
 
 impl Functions {

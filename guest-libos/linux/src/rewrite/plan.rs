@@ -111,11 +111,12 @@ impl<'a, 'f> Planner<'a, 'f> {
 
     fn refuse_entered_from_far(&mut self) {
         let composed: Vec<_> = self.shapes.iter().filter(|shape| shape.is_composed()).map(Shape::inside).collect();
-        let entered: Vec<_> =
-            branches::landed(self.text, &composed).into_iter().filter_map(|index| composed.get(index)).collect();
+        let mut landed =
+            branches::landed(self.text, &composed).into_iter().filter_map(|index| composed.get(index)).peekable();
         let refused = &mut self.report.refused;
+        // Both ascend.
         self.shapes.retain(|shape| {
-            let stays = !entered.contains(&&shape.inside());
+            let stays = landed.next_if(|inside| **inside == shape.inside()).is_none();
             if !stays {
                 refused.push(Refused { address: shape.site, trap: shape.trap, reason: Reason::JumpInside });
             }

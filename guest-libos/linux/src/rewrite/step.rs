@@ -58,12 +58,12 @@ impl<'a> Stepper<'a> {
         Self { text, decoder, instruction: Instruction::default() }
     }
 
-    /// The instruction at `address`; none if it is invalid or cut off by the end.
+    /// The instruction at `address`; none if it is invalid, cut off by the end, or none that programs have.
     pub(super) fn at(&mut self, address: u64) -> Option<Step> {
         self.decoder.set_position(self.text.position(address)?).ok()?;
         self.decoder.set_ip(address);
         self.decoder.decode_out(&mut self.instruction);
-        if self.instruction.is_invalid() {
+        if self.instruction.is_invalid() || self.is_strange() {
             return None;
         }
         let length = u8::try_from(self.instruction.len()).ok()?;
@@ -111,13 +111,8 @@ impl<'a> Stepper<'a> {
                 Mnemonic::Call
                     | Mnemonic::Jmp
                     | Mnemonic::Ret
-                    | Mnemonic::Retf
-                    | Mnemonic::Iret
-                    | Mnemonic::Iretd
-                    | Mnemonic::Iretq
                     | Mnemonic::Uiret
                     | Mnemonic::Int
-                    | Mnemonic::Int1
                     | Mnemonic::Int3
                     | Mnemonic::Into
                     | Mnemonic::Ud0
@@ -136,6 +131,26 @@ impl<'a> Stepper<'a> {
                     | Mnemonic::Vmfunc
                     | Mnemonic::Vmgexit
             )
+    }
+
+    /// Of use to kernels alone, and short, so that data often reads like it.
+    fn is_strange(&self) -> bool {
+        matches!(
+            self.instruction.mnemonic(),
+            Mnemonic::In
+                | Mnemonic::Out
+                | Mnemonic::Insb
+                | Mnemonic::Insd
+                | Mnemonic::Outsb
+                | Mnemonic::Outsd
+                | Mnemonic::Cli
+                | Mnemonic::Sti
+                | Mnemonic::Int1
+                | Mnemonic::Retf
+                | Mnemonic::Iret
+                | Mnemonic::Iretd
+                | Mnemonic::Iretq
+        )
     }
 
     fn is_padding(&self) -> bool {

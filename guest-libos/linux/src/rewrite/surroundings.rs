@@ -14,8 +14,10 @@ const NEAR: u64 = 160;
 /// What is known of jumps around a trap.
 #[derive(Debug)]
 pub(super) struct Surroundings {
-    /// The function, if it is known and was decoded as a whole.
+    /// The function, if it is known.
     function: Option<Range<u64>>,
+    /// Whether all of it was decoded.
+    whole: bool,
     /// Whether one of its jumps is computed.
     indirect: bool,
     /// Where direct jumps land, sorted.
@@ -27,13 +29,13 @@ impl Surroundings {
     pub(super) fn of(stepper: &mut Stepper<'_>, function: Option<Range<u64>>, recent: &[Step], end: u64) -> Self {
         let function = function.filter(|function| function.end - function.start <= WHOLE);
         let extent = function.clone().unwrap_or(end..end + NEAR);
-        let mut this = Self { function, indirect: false, targets: Vec::new() };
+        let mut this = Self { whole: function.is_some(), function, indirect: false, targets: Vec::new() };
         recent.iter().for_each(|step| this.note(step));
         let mut address = extent.start;
         while address < extent.end {
             let Some(step) = stepper.at(address) else {
                 // Data inside of the function: it is not known as well as was thought.
-                this.function = None;
+                this.whole = false;
                 break;
             };
             this.note(&step);
@@ -55,7 +57,7 @@ impl Surroundings {
 
     /// Whether all of the function is known.
     pub(super) fn is_whole(&self) -> bool {
-        self.function.is_some()
+        self.whole
     }
 
     /// Whether a computed jump was seen.

@@ -10,8 +10,12 @@ use core::ops::Range;
 use super::step::{Kind, Step, Stepper};
 use super::text::{Text, Trap};
 
-/// How far before a candidate a sweep begins, bytes. Paths meet after some ten instructions.
-const RUN_UP: u64 = 256;
+/// How far before a candidate a sweep begins, bytes: room for paths to meet, after some ten instructions, and for [`CLEAN`] more.
+const RUN_UP: u64 = 320;
+
+/// Instructions that the one path must have had before a candidate is believed, unless it began at a function's start. In data, one of
+/// seven decodes to nothing that a program has, so that one candidate of fifty would be believed there.
+const CLEAN: u32 = 24;
 
 /// All addresses that one instruction may span: bits of [`Sweep::paths`].
 const ALL_PATHS: u32 = (1 << 15) - 1;
@@ -40,6 +44,8 @@ pub(super) struct Sweep<'a> {
     address: u64,
     /// Bit n: a path stands at `address + n`. Bit 0 is set: whatever is behind it was decoded. No instruction leads beyond bit 15.
     paths: u32,
+    /// Instructions since paths met; enough from the beginning where there was one.
+    clean: u32,
     /// The last instructions before `address`, each right after the other; empty unless there is one path.
     recent: Vec<Step>,
 }
@@ -47,7 +53,7 @@ pub(super) struct Sweep<'a> {
 impl<'a> Sweep<'a> {
     pub(super) fn new(text: Text<'a>) -> Self {
         let (stepper, address) = (Stepper::new(text), text.address());
-        Self { text, stepper, address, paths: ALL_PATHS, recent: Vec::new() }
+        Self { text, stepper, address, paths: ALL_PATHS, clean: 0, recent: Vec::new() }
     }
 
     /// Goes to `candidate`, beyond which it was never before; `function` is what it is in, if that is known.
@@ -56,8 +62,8 @@ impl<'a> Sweep<'a> {
         while self.address < candidate {
             self.advance();
         }
-        let alone = self.paths == 1;
-        match (self.address == candidate, alone) {
+        let sure = self.paths == 1 && self.clean >= CLEAN;
+        match (self.address == candidate, sure) {
             (true, true) => self.trap_here(),
             (true, false) => Found::Unsure,
             (false, _) => match self.recent.last().map(|step| step.kind) {
@@ -89,6 +95,7 @@ impl<'a> Sweep<'a> {
 
     fn begin(&mut self, address: u64, paths: u32) {
         (self.address, self.paths) = (address, paths);
+        self.clean = if paths == 1 { CLEAN } else { 0 };
         self.recent.clear();
     }
 
@@ -99,6 +106,7 @@ impl<'a> Sweep<'a> {
             Some(step) => {
                 self.paths |= 1 << step.length;
                 if alone {
+                    self.clean = self.clean.saturating_add(1);
                     self.remember(step);
                 }
             }
@@ -152,6 +160,14 @@ mod tests {
     }
 
     #[test]
+    fn right_after_data_nothing_is_sure() {
+        let mut bytes = vec![0x90; 128];
+        bytes[..60].fill(0x06);
+        bytes[80..82].copy_from_slice(&[0x0f, 0xa2]);
+        assert_eq!(found(&bytes, 80, None), Found::Unsure);
+    }
+
+    #[test]
     fn a_prefix_is_told() {
         let mut bytes = vec![0x90; 64];
         bytes[40..43].copy_from_slice(&[0x48, 0x0f, 0x05]);
@@ -163,7 +179,7 @@ mod tests {
         // 06 is no instruction; what follows it is code again.
         let mut bytes = vec![0x90; 128];
         bytes[20..60].fill(0x06);
-        bytes[100..102].copy_from_slice(&[0x0f, 0xa2]);
-        assert_eq!(found(&bytes, 100, None), Found::Trap(Trap::Cpuid));
+        bytes[110..112].copy_from_slice(&[0x0f, 0xa2]);
+        assert_eq!(found(&bytes, 110, None), Found::Trap(Trap::Cpuid));
     }
 }

@@ -9,7 +9,8 @@ fn is_user(address: u64, length: usize) -> bool {
     end.is_some_and(|end| end <= USER_END)
 }
 
-/// An executable segment at the address where it runs.
+/// Code at the address where it runs: an executable section, or a segment where sections are not told. A segment may hold data too, which
+/// is rarely, but sometimes, taken for code.
 #[derive(Debug, Clone, Copy)]
 pub struct Text<'a> {
     address: u64,

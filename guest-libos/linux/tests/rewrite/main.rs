@@ -14,7 +14,7 @@ const STUBS: u64 = 0x1000_0000;
 const HANDLERS: Handlers = Handlers { syscall: 0x20_0000, cpuid: 0x20_0040 };
 
 /// Code that nothing can go wrong in, so that the sweep is in step before what is tested begins.
-const RUN_UP: u64 = 32;
+const RUN_UP: u64 = 48;
 
 /// `code` after a run-up of single-byte instructions.
 fn after_run_up(code: &[u8]) -> Vec<u8> {
