@@ -6,12 +6,13 @@ use denali_linux::rewrite::{Functions, Handlers, Reason, StubArea, Text, plan};
 use object::read::elf::{ElfFile64, ProgramHeader};
 use object::{Object, ObjectSection, ObjectSymbol, elf};
 
+type Facts = fn(&ElfFile64<'_>) -> Functions;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     for path in std::env::args().skip(1) {
         let data = std::fs::read(&path)?;
         let file = ElfFile64::<object::Endianness>::parse(&*data)?;
-        let facts: [(_, fn(&ElfFile64<'_>) -> Functions); 3] =
-            [("tables", tables), ("symbols", symbols), ("nothing", |_| Functions::unknown())];
+        let facts: [(_, Facts); 3] = [("tables", tables), ("symbols", symbols), ("nothing", |_| Functions::unknown())];
         for (name, functions) in facts {
             let start = Instant::now();
             let functions = functions(&file);
