@@ -6,14 +6,18 @@ use denali_linux::rewrite::{Functions, Handlers, Reason, StubArea, Text, plan};
 use object::read::elf::{ElfFile64, ProgramHeader};
 use object::{Object, ObjectSection, ObjectSymbol, elf};
 
+type Facts = fn(&ElfFile64<'_>) -> Functions;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     for path in std::env::args().skip(1) {
         let data = std::fs::read(&path)?;
         let file = ElfFile64::<object::Endianness>::parse(&*data)?;
-        for (name, functions) in
-            [("tables", tables(&file)), ("symbols", symbols(&file)), ("nothing", Functions::unknown())]
-        {
-            show(&path, name, &file, &data, &functions)?;
+        let facts: [(_, Facts); 3] = [("tables", tables), ("symbols", symbols), ("nothing", |_| Functions::unknown())];
+        for (name, functions) in facts {
+            let start = Instant::now();
+            let functions = functions(&file);
+            print!("{name} in {:?}: ", start.elapsed());
+            show(&path, &file, &data, &functions)?;
         }
     }
     Ok(())
@@ -35,7 +39,7 @@ fn symbols(file: &ElfFile64<'_>) -> Functions {
     Functions::new(code.filter_map(|symbol| Some(symbol.address()..symbol.address().checked_add(symbol.size())?)))
 }
 
-fn show(path: &str, facts: &str, file: &ElfFile64<'_>, data: &[u8], functions: &Functions) -> Result<(), &'static str> {
+fn show(path: &str, file: &ElfFile64<'_>, data: &[u8], functions: &Functions) -> Result<(), &'static str> {
     let endian = file.endian();
     for segment in file.elf_program_headers() {
         if segment.p_type(endian) != elf::PT_LOAD || segment.p_flags(endian) & elf::PF_X == elf::ProgramFlags(0) {
@@ -52,7 +56,7 @@ fn show(path: &str, facts: &str, file: &ElfFile64<'_>, data: &[u8], functions: &
         let (time, rewrite) = best.min_by_key(|(time, _)| *time).ok_or("no run")?;
         let report = &rewrite.report;
         println!(
-            "{path}, {} KiB, {facts}: {} of {} patched ({} cpuid), {} false, {time:?}",
+            "{path}, {} KiB: {} of {} patched ({} cpuid), {} false, {time:?}",
             bytes.len() / 1024,
             report.patched(),
             report.sites(),

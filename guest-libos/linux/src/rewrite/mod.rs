@@ -24,6 +24,13 @@
 //! whatever order with others. A signal frame shows [`Origins::original`]; on return from it, [`Origins::resume`] tells where overwritten code
 //! goes on. A thread's rcx after a call is an address in a stub if instructions after the trap were displaced, else the program's own.
 //!
+//! # Limits
+//! - Where several instructions are displaced, code could still come in between by a way that is not seen: a landing pad of an exception in the
+//!   middle of straight code, or a table of jumps in another function. Neither is looked for.
+//! - Data in a text whose sections are not told may be taken for code: of random bytes, one in 300 of the pairs that look like a trap.
+//! - Without any table of functions, texts beyond 1 MiB have only those sites patched where one instruction is displaced: 93 of 100.
+//! - Code that threads run already must be stopped outside of the bytes that are overwritten.
+//!
 //! # Hostile input
 //! Work is bounded by a small multiple of the text's size: each function is decoded at most once, each candidate by a constant. Wrong
 //! facts or odd code break the program that they came with, and nothing else.

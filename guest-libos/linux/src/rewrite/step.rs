@@ -1,4 +1,6 @@
 //! One decoded instruction, as far as the rewriter cares.
+//!
+//! The only module that knows the decoder. Its first use builds tables: 0.5 ms, and 330 KB of heap that stay.
 
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 

@@ -184,3 +184,13 @@ fn refusals_tell_which_trap() {
     assert_eq!(rewrite.report.refused[0].trap, Trap::Cpuid);
     assert_eq!(rewrite.report.refused[0].address, CODE + RUN_UP + 2);
 }
+
+#[test]
+fn a_function_is_decoded_once_for_all_of_its_sites() {
+    // Each site asks for all of the function, which ends in data. Decoded for each anew it would take a minute.
+    let bytes = [[&MOV_RBX_RDI[..], &SYSCALL, &CALL].concat().repeat(9000), vec![0x06]].concat();
+    let start = std::time::Instant::now();
+    let rewrite = planned(&bytes, true);
+    assert_eq!(rewrite.report.count(Reason::UnknownFunction), 9000);
+    assert!(start.elapsed() < std::time::Duration::from_secs(5), "{:?}", start.elapsed());
+}
