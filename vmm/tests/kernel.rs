@@ -507,6 +507,31 @@ fn those_that_compute_take_turns_in_memory() {
     arena.finish();
 }
 
+/// Each that computes has a CPU for itself, and there is no room beside them: they make some for whoever comes, and is asked.
+#[test]
+fn who_has_a_cpu_alone_leaves_memory_too() {
+    let busy = |r14| guest!(guest_dirtier, guest_dirtier_end).with_r14(r14).with_r15(0);
+    for (cpus, code, memory_bytes) in [(2, Asm::new().spin(), 8 * MIB), (1, busy(u64::MAX), 96 * MIB)] {
+        let budget = if cpus == 2 { 2 * MIB } else { 64 * MIB };
+        let mut arena = Arena::with_disk(cpus, budget, 512 * MIB);
+        let limits = Limits { memory_bytes, ..limits(60_000, 60_000) };
+        let runs: Vec<_> = (0..cpus).map(|_| arena.begin(&code, limits)).collect();
+        arena.take_for(Duration::from_secs(1));
+        let echo = arena.begin_echo();
+        for round in 1..=3 {
+            let begun = Instant::now();
+            arena.say(echo, b"x", false);
+            arena.take_until("an answer", |a| a.output.get(&echo).is_some_and(|output| output.len() == round));
+            eprintln!("an answer beside {cpus} after {:?}", begun.elapsed());
+            assert!(begun.elapsed() < Duration::from_secs(10), "it took {:?}", begun.elapsed());
+            arena.take_for(Duration::from_millis(500));
+        }
+        arena.say(echo, b"", true);
+        runs.iter().for_each(|run| arena.cancel(*run));
+        arena.finish();
+    }
+}
+
 /// All are let in while they are small. Then each takes more than the budget for itself, and never idles.
 #[test]
 fn growing_beyond_the_budget() {

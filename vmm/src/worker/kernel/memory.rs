@@ -25,12 +25,6 @@ const LATER: Duration = Duration::from_millis(50);
 /// VMs of each kind looked at for one that may go.
 const LOOKS: usize = 64;
 
-/// How long a VM that came into memory stays there at the least, from its first turn on, though others wait: some ten times
-/// what its trip to the disk and back takes.
-fn stay(memory_kib: u64) -> Duration {
-    Duration::from_millis(100) + Duration::from_micros(10).saturating_mul(memory_kib.try_into().unwrap_or(u32::MAX))
-}
-
 impl Kernel {
     pub(super) fn swap(&self) -> MutexGuard<'_, Option<SwapSpace>> {
         self.swap.lock().unwrap_or_else(PoisonError::into_inner)
@@ -88,8 +82,11 @@ impl Kernel {
         if state.closed.is_some() || !state.room.wants_leavers_ahead() {
             return None;
         }
+        state.leaver = None;
         let Some(key) = next_to_leave(&state) else {
-            // Those that run may go when they stop. Where there are none, it has to go on as without a disk.
+            // Those that run may go when they stop.
+            state.leaver = next_to_stop(&state);
+            // Where there are none, it has to go on as without a disk.
             if state.room.is_over() && state.scheduler.running() == 0 {
                 state.set_exit(false);
                 drop(state);
@@ -209,9 +206,7 @@ fn next_to_leave(state: &State) -> Option<VmKey> {
     let small = |key: &VmKey| slot(key).is_some_and(|slot| slot.memory_kib() <= SLEEPER_KIB);
     // To put out who has just come would be work without end; but where too much is taken, no one gets a turn before.
     let over = state.room.is_over();
-    let stayed = |key: &VmKey| {
-        slot(key).is_some_and(|slot| over || slot.came.is_some_and(|came| came + stay(slot.memory_kib()) <= now))
-    };
+    let stayed = |key: &VmKey| slot(key).is_some_and(|slot| over || slot.stayed(now));
     let scheduler = &state.scheduler;
     let idle = scheduler.longest_idle(now + SOON, LOOKS).find(small);
     if idle.is_some() || !state.room.wants_leavers() {
@@ -219,3 +214,14 @@ fn next_to_leave(state: &State) -> Option<VmKey> {
     }
     scheduler.latest_turns(LOOKS).find(stayed).or_else(|| scheduler.longest_idle(now, LOOKS).find(stayed))
 }
+
+/// Where one has to go and all compute: of those that stayed long enough, who came first.
+fn next_to_stop(state: &State) -> Option<VmKey> {
+    let now = Instant::now();
+    let came = |key: &VmKey| state.slots.get(key).filter(|slot| slot.may_leave() && slot.stayed(now))?.came;
+    let wanted = state.room.wants_leavers();
+    state.scheduler.on_cpus().filter(|key| wanted && came(key).is_some()).min_by_key(came)
+}
+
+#[cfg(test)]
+mod tests;

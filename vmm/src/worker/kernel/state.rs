@@ -42,6 +42,8 @@ pub(super) struct State {
     /// Why it is over, once it is.
     pub(super) closed: Option<Result<(), SocketError>>,
     pub(super) room: Room,
+    /// One that computes and is to leave memory: it gets no turn before it has, as long as one has to.
+    pub(super) leaver: Option<VmKey>,
     /// Whether the keeper has been asked to make room.
     pub(super) relieving: bool,
     /// Whether the keeper has been asked to tell the node how things are.
@@ -132,6 +134,12 @@ pub(super) struct Turn {
 /// The same where too much memory is taken and none can leave: whoever grows is found out, and waits, before it grew much.
 const SLICE_WHEN_OVER: Duration = Duration::from_millis(1);
 
+/// How long a VM that came into memory stays there at the least, from its first turn on, though others wait: some ten times
+/// what its trip to the disk and back takes.
+fn stay(memory_kib: u64) -> Duration {
+    Duration::from_millis(100) + Duration::from_micros(10).saturating_mul(memory_kib.try_into().unwrap_or(u32::MAX))
+}
+
 impl State {
     pub(super) fn new(cpus: u32, kept: Kept) -> Self {
         Self {
@@ -141,6 +149,7 @@ impl State {
             clock_set: None,
             closed: None,
             room: Room::new(kept),
+            leaver: None,
             relieving: false,
             telling: false,
             counts: Counts::default(),
@@ -172,12 +181,12 @@ impl State {
                 slot.woken = Some(now);
             }
         }
-        // No one gets a turn to take more before others have left.
-        if self.room.is_over() && self.room.has_exit {
-            return None;
-        }
         loop {
-            let key = self.scheduler.pick(now)?;
+            // No one gets a turn to take more before others have left; but who ends takes nothing, and gives what it has.
+            let over = self.room.is_over() && self.room.has_exit;
+            let leaver = self.leaver.filter(|_| self.room.wants_leavers() && self.room.has_exit);
+            let may = |key: VmKey| (!over && leaver != Some(key)) || self.slots.get(&key).is_none_or(|s| s.ends(now));
+            let key = self.scheduler.pick_of(now, may)?;
             let Some(slot) = self.slots.get_mut(&key) else {
                 self.scheduler.remove(key, Duration::ZERO, now);
                 continue;
@@ -328,15 +337,25 @@ impl Slot {
         }
     }
 
+    /// Whether all that its run does in a turn is to end.
+    fn ends(&self, now: Instant) -> bool {
+        self.cancelled || self.deadline().is_some_and(|deadline| deadline <= now)
+    }
+
     /// It waits for memory no more, and is on its way no more.
     fn stop_waiting(&mut self, room: &mut Room) {
         self.ticket.take().into_iter().for_each(|ticket| room.leave_queue(ticket));
         room.came(std::mem::take(&mut self.coming_kib));
     }
 
-    /// Whether its VM may be put to disk: it is here, and does not wait for memory itself.
+    /// Whether its VM may be put to disk, once no runner has it: it does not wait for memory itself.
     pub(super) fn may_leave(&self) -> bool {
-        matches!(self.stage, Stage::Here(_)) && !self.stuck && self.ticket.is_none()
+        matches!(self.stage, Stage::Here(_) | Stage::Running(_)) && !self.stuck && self.ticket.is_none()
+    }
+
+    /// Whether it was in memory for as long as one stays there at the least.
+    pub(super) fn stayed(&self, now: Instant) -> bool {
+        self.came.is_some_and(|came| came + stay(self.memory_kib) <= now)
     }
 
     /// What its VM takes of memory.
