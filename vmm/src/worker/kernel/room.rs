@@ -84,7 +84,11 @@ impl Room {
     }
 
     /// A VM that took `before` takes `now`.
-    pub(super) fn charge(&mut self, before: u64, now: u64) {
+    pub(super) fn charge(&mut self, key: VmKey, before: u64, now: u64) {
+        if now == 0 {
+            // Others must not wait for one that is on disk.
+            self.rests(key);
+        }
         self.taken_kib = self.taken_kib.saturating_sub(before).saturating_add(now);
         self.holders = (self.holders + usize::from(now > 0)).saturating_sub(usize::from(before > 0));
     }
@@ -139,7 +143,7 @@ impl Room {
         !grows_on
     }
 
-    /// A VM idles, or ended.
+    /// A VM idles, or left memory.
     pub(super) fn rests(&mut self, key: VmKey) {
         self.favourite = self.favourite.filter(|favourite| *favourite != key);
     }

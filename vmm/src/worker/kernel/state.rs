@@ -230,7 +230,7 @@ impl State {
     pub(super) fn set_memory(&mut self, key: VmKey, kib: u64) -> bool {
         let Some(slot) = self.slots.get_mut(&key) else { return false };
         let before = std::mem::replace(&mut slot.memory_kib, kib);
-        self.room.charge(before, kib);
+        self.room.charge(key, before, kib);
         self.let_in();
         kib > before
     }
@@ -254,7 +254,7 @@ impl State {
             slot.ticket = None;
             slot.coming_kib = wish.kib();
             if wish != Wish::GoOn {
-                self.room.charge(slot.memory_kib, wish.kib());
+                self.room.charge(key, slot.memory_kib, wish.kib());
                 slot.memory_kib = wish.kib();
             }
             self.scheduler.wake(key, Instant::now());
@@ -288,7 +288,6 @@ impl State {
         if let Some(slot) = self.slots.get_mut(&key) {
             slot.stop_waiting(&mut self.room);
         }
-        self.room.rests(key);
         self.set_memory(key, 0);
         self.slots.remove(&key);
         self.scheduler.remove(key, used, Instant::now());
