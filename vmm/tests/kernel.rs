@@ -569,6 +569,31 @@ fn who_waits_for_a_large_one_to_leave_gets_in() {
     arena.finish();
 }
 
+/// Those that idle longest find no place on disk. Nothing else happens, and smaller ones go all the same.
+#[test]
+fn a_small_one_goes_where_large_ones_find_no_place() {
+    let mut arena = Arena::new(2);
+    arena.worker.send(&Command::Memory(50 * MIB), &[]);
+    let large = Limits { memory_bytes: 9 * MIB, ..limits(60_000, 60_000) };
+    let naps = guest!(guest_dirtier, guest_dirtier_end).with_r14(2).with_r15(50_000_000_000);
+    for _ in 0..7 {
+        arena.begin(&naps, large);
+    }
+    arena.take_until("they have grown", |a| a.status.memory_kib > 30 << 10 && a.status.idle == 7);
+    for _ in 0..16 {
+        arena.begin_echo();
+    }
+    arena.take_until("some wait", |a| a.named() == 23 && a.status.idle > 8 && a.status.runnable > 0);
+    arena.take_for(Duration::from_millis(300));
+    let file = create(&std::env::temp_dir()).expect("a file");
+    arena.worker.send(&Command::Swap(24 << 10), &[file.as_fd()]);
+    arena.disk = Some(file);
+    arena.take_until("some sleep", |a| a.status.swapped > 0);
+    assert!(arena.status.counts.swap_failures >= 7, "{:?}", arena.status);
+    arena.alive.clone().into_iter().for_each(|run| arena.cancel(run));
+    arena.finish();
+}
+
 /// Memory gets short: hardware that waits for its next job is destroyed, and no VM has to go.
 #[test]
 fn kept_hardware_goes_before_any_vm() {

@@ -69,11 +69,13 @@ impl Kernel {
         if self.swap().is_none() {
             return None;
         }
-        match self.choose() {
-            Some((key, resident)) => self.put_to_sleep(key, *resident).then_some(now),
-            // Those that have not stayed long enough may go then, though nothing else happens.
-            None => self.state().room.wants_leavers().then_some(now + LATER),
+        if let Some((key, resident)) = self.choose()
+            && self.put_to_sleep(key, *resident)
+        {
+            return Some(now);
         }
+        // Those that have not stayed long enough may go then, or another where one found no place, though nothing else happens.
+        self.state().room.wants_leavers().then_some(now + LATER)
     }
 
     /// The VM to go next, if one has to and one may.
@@ -104,7 +106,7 @@ impl Kernel {
         }
     }
 
-    /// Writes a VM to disk. `false` where it makes no sense to go on.
+    /// Writes a VM to disk. `false` where it makes no sense to go on at once.
     fn put_to_sleep(&self, key: VmKey, resident: Resident) -> bool {
         let begun = Instant::now();
         let Resident { vm, shelf, reimage, .. } = resident;
