@@ -594,6 +594,21 @@ fn a_small_one_goes_where_large_ones_find_no_place() {
     arena.finish();
 }
 
+/// Memory and disk are full of VMs that compute. None is written over and over to where it has no place.
+#[test]
+fn a_full_disk_is_left_alone() {
+    let mut arena = Arena::with_disk(2, 12 * MIB, 24 << 10);
+    let busy = guest!(guest_dirtier, guest_dirtier_end).with_r14(u64::MAX).with_r15(0);
+    for _ in 0..4 {
+        arena.begin(&busy, limits(60_000, 60_000));
+    }
+    arena.take_for(Duration::from_secs(2));
+    let failures = arena.status.counts.swap_failures;
+    assert!((1..=8).contains(&failures), "{failures} times");
+    arena.alive.clone().into_iter().for_each(|run| arena.cancel(run));
+    arena.finish();
+}
+
 /// Memory gets short: hardware that waits for its next job is destroyed, and no VM has to go.
 #[test]
 fn kept_hardware_goes_before_any_vm() {

@@ -190,6 +190,13 @@ impl Scheduler {
         }
     }
 
+    /// An idle VM was not swapped out after all: [`Self::longest_idle`] names it again.
+    pub(crate) fn stays(&mut self, key: VmKey) {
+        if let Some(State::Idle { since, .. }) = self.state(key) {
+            self.resident.insert((since, key));
+        }
+    }
+
     /// What a VM does; `None` for one that is not here.
     pub(crate) fn state(&self, key: VmKey) -> Option<State> {
         self.vms.get(&key).map(|vm| vm.state)

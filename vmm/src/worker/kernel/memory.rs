@@ -22,6 +22,9 @@ const SLEEPER_KIB: u64 = 64 << 10;
 /// When it is looked again for one that may go, where there was none.
 const LATER: Duration = Duration::from_millis(50);
 
+/// How often the operator is told that a VM could not be written, at the most: the status says how many.
+const COMPLAIN: Duration = Duration::from_secs(60);
+
 /// VMs of each kind looked at for one that may go.
 const LOOKS: usize = 64;
 
@@ -34,8 +37,9 @@ impl Kernel {
     pub(super) fn swap_into(&self, file: File, bytes: u64) {
         match SwapSpace::new(file, bytes) {
             Ok(space) => {
+                let bytes = space.largest_hole();
                 *self.swap() = Some(space);
-                self.state().set_exit(true);
+                self.state().space_came(bytes);
             }
             // Without it the worker holds fewer VMs.
             Err(error) => eprintln!("denali worker: {error}"),
@@ -113,10 +117,9 @@ impl Kernel {
         let memory_kib = self.state().slots.get(&key).map_or(0, Slot::memory_kib);
         let mut swap = self.swap();
         let Some(space) = &mut *swap else { return false };
-        let slept = vm.sleep(&self.host, space);
-        drop(swap);
-        match slept {
+        match vm.sleep(&self.host, space) {
             Ok((vm, hardware)) => {
+                drop(swap);
                 // Put back before anyone is let in, who may want just this. Destroyed here: the keeper must not wait for itself.
                 drop(self.put_on_shelf(&shelf, hardware, memory_kib, reimage, memory_kib));
                 let mut state = self.state();
@@ -127,18 +130,24 @@ impl Kernel {
                 true
             }
             Err((vm, error)) => {
-                eprintln!("denali worker: {error}");
                 let mut state = self.state();
+                // No space comes free before this is noted.
+                state.stick(key, error.needed());
+                drop(swap);
                 state.counts.swap_failures += 1;
+                let complains = state.complained.is_none_or(|before| begun >= before + COMPLAIN);
+                if complains {
+                    state.complained = Some(begun);
+                }
                 // Where too much is taken, another one may have room.
                 let go_on = state.room.is_over();
                 if !go_on {
                     state.set_exit(false);
                 }
-                if let Some(slot) = state.slots.get_mut(&key) {
-                    slot.stuck = true;
-                }
                 self.has_left(state, key, Stage::Here(Box::new(Resident::of(*vm, shelf, reimage))));
+                if complains {
+                    eprintln!("denali worker: {error}");
+                }
                 go_on
             }
         }
@@ -167,11 +176,11 @@ impl Kernel {
 
     /// A VM on disk is not wanted any more. Gives what it used.
     pub(super) fn let_go(&self, sleeper: Sleeper) -> Usage {
-        let usage = match &mut *self.swap() {
-            Some(space) => sleeper.vm.forget(space),
-            None => sleeper.vm.usage(),
+        let (usage, bytes) = match &mut *self.swap() {
+            Some(space) => (sleeper.vm.forget(space), space.largest_hole()),
+            None => (sleeper.vm.usage(), 0),
         };
-        self.state().set_exit(true);
+        self.state().space_came(bytes);
         usage
     }
 
@@ -186,13 +195,13 @@ impl Kernel {
             }
         };
         let Sleeper { vm, shelf, reimage, .. } = sleeper;
-        let vm = match &mut *self.swap() {
-            Some(space) => vm.wake(hardware, space),
-            None => Err(WakeError::NoSpace),
+        let (vm, bytes) = match &mut *self.swap() {
+            Some(space) => (vm.wake(hardware, space), space.largest_hole()),
+            None => (Err(WakeError::NoSpace), 0),
         };
         let mut state = self.state();
         // Its place on the disk is free, however that went.
-        state.set_exit(true);
+        state.space_came(bytes);
         let vm = vm?;
         state.counts.swapped_in += 1;
         state.counts.swap_in.note(begun.elapsed());

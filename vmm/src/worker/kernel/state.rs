@@ -27,7 +27,7 @@ use crate::{
     },
 };
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -44,6 +44,10 @@ pub(super) struct State {
     pub(super) room: Room,
     /// One that computes and is to leave memory: it gets no turn before it has, as long as one has to.
     pub(super) leaver: Option<VmKey>,
+    /// Those that could not be written to disk, by what they need there.
+    stuck: BTreeSet<(u64, VmKey)>,
+    /// When the operator was told that one could not.
+    pub(super) complained: Option<Instant>,
     /// Whether the keeper has been asked to make room.
     pub(super) relieving: bool,
     /// Whether the keeper has been asked to tell the node how things are.
@@ -69,8 +73,8 @@ pub(super) struct Slot {
     ticket: Option<Ticket>,
     /// When its first turn since it came into memory was over.
     pub(super) came: Option<Instant>,
-    /// Whether it could not be written to disk. It is not tried again before it has run.
-    pub(super) stuck: bool,
+    /// Whether it could not be written to disk, and how many bytes it needs there in one piece.
+    stuck: Option<u64>,
 }
 
 /// Input on its way from the node to a VM.
@@ -150,6 +154,8 @@ impl State {
             closed: None,
             room: Room::new(kept),
             leaver: None,
+            stuck: BTreeSet::new(),
+            complained: None,
             relieving: false,
             telling: false,
             counts: Counts::default(),
@@ -167,7 +173,7 @@ impl State {
             coming_kib: 0,
             ticket: None,
             came: None,
-            stuck: false,
+            stuck: None,
         };
         self.slots.insert(key, slot);
         self.scheduler.add(key, Instant::now());
@@ -209,7 +215,11 @@ impl State {
         }
         let slot = self.slots.get_mut(&key)?;
         slot.stop_waiting(&mut self.room);
-        slot.stuck = false;
+        // What failed for other reasons than for want of space may have passed.
+        if slot.stuck == Some(0) {
+            self.unstick(key);
+        }
+        let slot = self.slots.get_mut(&key)?;
         let stage = std::mem::replace(&mut slot.stage, Stage::Running(Thread::current()));
         self.counts.turns += 1;
         let slice = if self.room.is_over() { SLICE_WHEN_OVER } else { SLICE };
@@ -267,6 +277,42 @@ impl State {
         self.let_in();
     }
 
+    /// A VM could not be written to disk, where it needs so many bytes in one piece. It is not tried again before they are there.
+    pub(super) fn stick(&mut self, key: VmKey, needed: u64) {
+        if let Some(slot) = self.slots.get_mut(&key) {
+            slot.stuck = Some(needed);
+            self.stuck.insert((needed, key));
+        }
+    }
+
+    fn unstick(&mut self, key: VmKey) {
+        let Some(slot) = self.slots.get_mut(&key) else { return };
+        if let Some(needed) = slot.stuck.take() {
+            self.stuck.remove(&(needed, key));
+            // One that waits for memory is in the way of others.
+            if slot.ticket.is_none() {
+                self.scheduler.stays(key);
+            }
+        }
+    }
+
+    /// Space on disk came free: now there are so many bytes in one piece.
+    pub(super) fn space_came(&mut self, bytes: u64) {
+        while let Some((_, key)) = self.stuck.first().copied().filter(|(needed, _)| *needed <= bytes) {
+            self.unstick(key);
+        }
+        self.set_exit(true);
+    }
+
+    /// A VM idles.
+    pub(super) fn idle(&mut self, key: VmKey, until: Option<Instant>, used: Duration) {
+        self.scheduler.idle(key, until, used, Instant::now());
+        if self.slots.get(&key).is_some_and(|slot| slot.stuck.is_some()) {
+            // It can't go, and is in the way of those that can.
+            self.scheduler.swapped(key);
+        }
+    }
+
     /// Wakes an idle VM. One that waits for memory goes on waiting, whatever came for it but its end.
     pub(super) fn wake(&mut self, key: VmKey) {
         let now = Instant::now();
@@ -289,6 +335,7 @@ impl State {
             slot.stop_waiting(&mut self.room);
         }
         self.set_memory(key, 0);
+        self.unstick(key);
         self.slots.remove(&key);
         self.scheduler.remove(key, used, Instant::now());
     }
@@ -349,7 +396,7 @@ impl Slot {
 
     /// Whether its VM may be put to disk, once no runner has it: it does not wait for memory itself.
     pub(super) fn may_leave(&self) -> bool {
-        matches!(self.stage, Stage::Here(_) | Stage::Running(_)) && !self.stuck && self.ticket.is_none()
+        matches!(self.stage, Stage::Here(_) | Stage::Running(_)) && self.stuck.is_none() && self.ticket.is_none()
     }
 
     /// Whether it was in memory for as long as one stays there at the least.

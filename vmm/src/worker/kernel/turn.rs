@@ -200,7 +200,7 @@ impl Kernel {
             state.wait_for_memory(key, Wish::GoOn, used());
         } else {
             state.put_back(key, resident);
-            state.scheduler.idle(key, until, used(), Instant::now());
+            state.idle(key, until, used());
         }
         state.room.rests(key);
         state.let_in();

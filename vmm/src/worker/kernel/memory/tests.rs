@@ -76,3 +76,25 @@ fn who_ends_gets_a_turn_though_too_much_is_taken() {
     assert!(state.next().is_some_and(|turn| turn.key == VmKey(2) && turn.cancelled));
     assert!(state.next().is_none());
 }
+
+/// One that found no place on disk is not tried again, whatever it does, before there is one; and does not hide others.
+#[test]
+fn who_finds_no_place_is_tried_again_once_there_is_one() {
+    let mut state = computing([4000, 6000]);
+    let idle = |state: &mut State, run| state.idle(VmKey(run), None, Duration::ZERO);
+    state.stick(VmKey(1), 8192);
+    state.stick(VmKey(2), 0);
+    idle(&mut state, 1);
+    idle(&mut state, 2);
+    assert_eq!(next_to_leave(&state), None);
+    state.space_came(4096);
+    assert_eq!(next_to_leave(&state), Some(VmKey(2)), "it was not for want of space");
+    state.forget(VmKey(2), Duration::ZERO);
+    state.wake(VmKey(1));
+    assert!(state.next().is_some_and(|turn| turn.key == VmKey(1)));
+    state.slots.get_mut(&VmKey(1)).expect("it is there").stage = Stage::Running(crate::kvm::Thread::current());
+    idle(&mut state, 1);
+    assert!(state.scheduler.longest_idle(Instant::now(), LOOKS).next().is_none() && next_to_leave(&state).is_none());
+    state.space_came(8192);
+    assert_eq!(next_to_leave(&state), Some(VmKey(1)));
+}
