@@ -114,14 +114,18 @@ impl Kernel {
     fn put_to_sleep(&self, key: VmKey, resident: Resident) -> bool {
         let begun = Instant::now();
         let Resident { vm, shelf, reimage, .. } = resident;
-        let memory_kib = self.state().slots.get(&key).map_or(0, Slot::memory_kib);
         let mut swap = self.swap();
         let Some(space) = &mut *swap else { return false };
         match vm.sleep(&self.host, space) {
             Ok((vm, hardware)) => {
                 drop(swap);
+                let (memory_kib, going) = {
+                    let mut state = self.state();
+                    (state.slots.get(&key).map_or(0, Slot::memory_kib), state.leave_hardware(key))
+                };
                 // Put back before anyone is let in, who may want just this. Destroyed here: the keeper must not wait for itself.
-                drop(self.put_on_shelf(&shelf, hardware, memory_kib, reimage, memory_kib));
+                drop(self.put_on_shelf(&shelf, hardware, memory_kib, reimage));
+                drop(going);
                 let mut state = self.state();
                 state.counts.swapped_out += 1;
                 state.counts.swap_out.note(begun.elapsed());
@@ -153,17 +157,24 @@ impl Kernel {
         }
     }
 
+    /// Hardware was destroyed: others may have waited for its memory.
+    pub(in crate::worker) fn destroyed(&self) {
+        let mut state = self.state();
+        state.let_in();
+        if state.scheduler.has_waiting() {
+            drop(state);
+            self.ring();
+        }
+    }
+
     /// The keeper gives a VM back, in this stage.
     fn has_left(&self, mut state: MutexGuard<'_, State>, key: VmKey, stage: Stage) {
         state.scheduler.swapped(key);
         let Some(slot) = state.slots.get_mut(&key) else { return };
         let wanted = matches!(slot.stage, Stage::Leaving { wanted: true }) || slot.has_news();
-        let slept = matches!(stage, Stage::Asleep(_));
         slot.stage = stage;
         slot.came = None;
-        if slept {
-            state.set_memory(key, 0);
-        }
+        state.let_in();
         if wanted {
             state.wake(key);
         }

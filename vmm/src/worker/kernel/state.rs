@@ -22,7 +22,7 @@ use crate::{
     vm::Asleep,
     worker::{
         message::{Counts, Status},
-        shelf::{Kept, Shelf},
+        shelf::{Charge, Kept, Shelf},
         socket::SocketError,
     },
 };
@@ -243,6 +243,13 @@ impl State {
         self.room.charge(key, before, kib);
         self.let_in();
         kib > before
+    }
+
+    /// A VM leaves its hardware: what it took is still counted, until what this gives is dropped.
+    pub(super) fn leave_hardware(&mut self, key: VmKey) -> Option<Charge> {
+        let going = self.slots.get(&key).map(|slot| self.room.going(slot.memory_kib));
+        self.set_memory(key, 0);
+        going
     }
 
     /// A VM stopped; what it takes was measured, or not. Whether it has to wait until there is memory.

@@ -299,16 +299,18 @@ impl Kernel {
     fn end(&self, key: VmKey, outcome: Outcome, mut resident: Resident, runner: &mut Runner, used: Duration) {
         let (outcome, usage) = resident.vm.finish(&self.host, outcome, &mut runner.frame);
         self.unwatch(key, resident.vm.input());
-        {
+        let going = {
             let mut state = self.state();
+            let going = state.leave_hardware(key);
             state.forget(key, used);
             state.counts.ended += 1;
             state.counts.exits.add(&usage.exits);
-        }
+            going
+        };
         // What ended badly may have left the virtual CPU in a state that no guest can reach by itself.
         let sound = !matches!(outcome, Outcome::Fault(_) | Outcome::Lost(_));
         // Reported before its hardware is put back or destroyed: nothing depends on that.
-        let kib = OVERHEAD_KIB + usage.memory_peak_kib.min(KEPT_KIB);
+        let kib = OVERHEAD_KIB + usage.memory_peak_kib;
         self.report_end(RunId(key.0), outcome, usage);
         let Resident { vm, shelf, reimage, .. } = resident;
         if vm.has_no_job() {
@@ -318,21 +320,26 @@ impl Kernel {
         if shelf.wants_pages() {
             shelf.learn(hardware.own_pages(&self.host.pagemap).unwrap_or_default());
         }
-        self.destroy(self.put_on_shelf(&shelf, hardware, kib, sound && reimage, kib));
-        self.tell(self.state());
+        match self.put_on_shelf(&shelf, hardware, kib, sound && reimage) {
+            Some(hardware) => self.destroy([(hardware, going)]),
+            None => drop(going),
+        }
+        let mut state = self.state();
+        state.let_in();
+        self.tell(state);
     }
 
-    /// Puts hardware of so many KiB back to its start for another run of the same bundle, if it may be used again and its
-    /// memory is to spare, of which `more_kib` are not counted yet. Gives it back where it is to be destroyed.
+    /// Puts hardware, whose VM took so many KiB and is not counted there any more, back to its start for another run of the
+    /// same bundle, if it may be used again and there is memory for it. Gives it back where it is to be destroyed.
     pub(super) fn put_on_shelf(
         &self,
         shelf: &Shelf,
         mut hardware: Hardware,
-        kib: u64,
+        memory_kib: u64,
         again: bool,
-        more_kib: u64,
     ) -> Option<Hardware> {
-        if again && self.state().room.may_keep(more_kib) && hardware.reset(&self.host.pagemap).is_ok() {
+        let kib = memory_kib.min(OVERHEAD_KIB + KEPT_KIB);
+        if again && self.state().room.may_keep(kib) && hardware.reset(&self.host.pagemap).is_ok() {
             shelf.keep(hardware, kib)
         } else {
             Some(hardware)

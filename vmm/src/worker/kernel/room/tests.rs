@@ -137,6 +137,21 @@ fn what_is_kept_goes_before_any_vm() {
     assert!(room.kept_too_much());
 }
 
+/// What ended takes its memory until it is destroyed: the next wait so long, and no VM has to go for them.
+#[test]
+fn what_is_not_free_yet_is_counted() {
+    let mut room = room();
+    room.has_exit = true;
+    room.charge(key(1), 0, 9000);
+    let going = room.going(9000);
+    room.charge(key(1), 9000, 0);
+    assert!(room.ask(Wish::Start(1000)) && !room.ask(Wish::Start(1001)) && !room.ask(Wish::Return(20_000)));
+    room.queue(key(2), Wish::Return(20_000));
+    assert_eq!((room.let_in(), room.wants_leavers()), (None, false));
+    drop(going);
+    assert_eq!(room.let_in(), Some((key(2), Wish::Return(20_000))));
+}
+
 proptest! {
     /// Whoever comes and goes: no more is taken than the budget, but by one alone; who waits is let in in order; and none waits
     /// while there is room for it.
