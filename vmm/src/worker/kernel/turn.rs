@@ -222,7 +222,8 @@ impl Kernel {
             return None;
         }
         resident.measured_us = Some(cpu_us);
-        Some(OVERHEAD_KIB + resident.vm.measure_memory(&self.host.pagemap))
+        // Where the host does not tell, it counts as before.
+        Some(OVERHEAD_KIB + resident.vm.measure_memory(&self.host.pagemap)?)
     }
 
     /// Something changed that the node wants to know.
