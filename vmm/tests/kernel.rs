@@ -594,6 +594,33 @@ fn a_small_one_goes_where_large_ones_find_no_place() {
     arena.finish();
 }
 
+/// How often this process' keeper went to sleep.
+fn keepers_naps() -> u64 {
+    let tasks = fs::read_dir("/proc/self/task").expect("/proc is mounted").flatten();
+    let statuses = tasks.filter_map(|task| fs::read_to_string(task.path().join("status")).ok());
+    let keeper = statuses.filter(|status| status.starts_with("Name:\tkeeper\n"));
+    let naps = |status: String| {
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+        line.trim().parse::<u64>().ok()
+    };
+    keeper.filter_map(naps).sum()
+}
+
+/// Less is free than should be, and no VM can go. Turns that end do not each have it looked for one.
+#[test]
+fn the_keeper_sleeps_where_none_can_go() {
+    let mut arena = Arena::new(1);
+    arena.worker.send(&Command::Memory(900 << 10), &[]);
+    let flapper = arena.begin(&guest!(guest_flapper, guest_flapper_end).with_r15(1_000_000), limits(60_000, 60_000));
+    arena.take_for(Duration::from_millis(500));
+    let (naps, turns) = (keepers_naps(), arena.status.counts.turns);
+    arena.take_for(Duration::from_secs(1));
+    let (naps, turns) = (keepers_naps() - naps, arena.status.counts.turns - turns);
+    assert!(turns > 300 && naps < 150, "{naps} naps of the keeper in {turns} turns");
+    arena.cancel(flapper);
+    arena.finish();
+}
+
 /// Memory and disk are full of VMs that compute. None is written over and over to where it has no place.
 #[test]
 fn a_full_disk_is_left_alone() {

@@ -3,7 +3,7 @@
 
 use super::{
     Kernel, Resident,
-    state::{Sleeper, Slot, Stage, State},
+    state::{Asked, Sleeper, Slot, Stage, State},
 };
 use crate::{schedule::VmKey, swap::SwapSpace, vm::WakeError, worker::keeper::Chore};
 use denali_protocol::job::Usage;
@@ -50,7 +50,9 @@ impl Kernel {
     /// Asks the keeper to make room, where there is too little.
     pub(super) fn relieve(&self) {
         let mut state = self.state();
-        if state.room.is_short() && !std::mem::replace(&mut state.relieving, true) {
+        let asks = state.asks();
+        if asks > state.asked {
+            state.asked = asks;
             drop(state);
             self.keeper.give(Chore::Relieve);
         }
@@ -62,24 +64,29 @@ impl Kernel {
         let now = Instant::now();
         let kept_too_much = {
             let mut state = self.state();
+            // It would be asked at each turn's end.
+            if state.asked == Asked::RoomAhead && state.ahead_at.is_some_and(|at| now < at) {
+                return state.ahead_at;
+            }
             // Who asks from now on asks again.
-            state.relieving = false;
+            state.asked = Asked::Nothing;
             state.room.kept_too_much()
         };
         if kept_too_much && let Some(spare) = self.images.release() {
             drop(spare);
             return Some(now);
         }
-        if self.swap().is_none() {
-            return None;
-        }
-        if let Some((key, resident)) = self.choose()
+        let has_disk = self.swap().is_some();
+        if has_disk
+            && let Some((key, resident)) = self.choose()
             && self.put_to_sleep(key, *resident)
         {
             return Some(now);
         }
+        let mut state = self.state();
+        state.ahead_at = Some(now + LATER);
         // Those that have not stayed long enough may go then, or another where one found no place, though nothing else happens.
-        self.state().room.wants_leavers().then_some(now + LATER)
+        state.ahead_at.filter(|_| has_disk && state.room.wants_leavers())
     }
 
     /// The VM to go next, if one has to and one may.

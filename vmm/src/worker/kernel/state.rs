@@ -48,11 +48,21 @@ pub(super) struct State {
     stuck: BTreeSet<(u64, VmKey)>,
     /// When the operator was told that one could not.
     pub(super) complained: Option<Instant>,
-    /// Whether the keeper has been asked to make room.
-    pub(super) relieving: bool,
+    /// What the keeper has been asked to make.
+    pub(super) asked: Asked,
+    /// When it is looked again for one to leave ahead of need, after there was none.
+    pub(super) ahead_at: Option<Instant>,
     /// Whether the keeper has been asked to tell the node how things are.
     pub(super) telling: bool,
     pub(super) counts: Counts,
+}
+
+/// What the keeper is asked to make: room that someone will want soon, or wants.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Asked {
+    Nothing,
+    RoomAhead,
+    Room,
 }
 
 /// One run.
@@ -156,7 +166,8 @@ impl State {
             leaver: None,
             stuck: BTreeSet::new(),
             complained: None,
-            relieving: false,
+            asked: Asked::Nothing,
+            ahead_at: None,
             telling: false,
             counts: Counts::default(),
         }
@@ -275,6 +286,15 @@ impl State {
                 slot.memory_kib = wish.kib();
             }
             self.scheduler.wake(key, Instant::now());
+        }
+    }
+
+    /// What there is to ask the keeper for.
+    pub(super) fn asks(&self) -> Asked {
+        match &self.room {
+            room if !room.is_short() => Asked::Nothing,
+            room if room.kept_too_much() || (room.has_exit && room.wants_leavers()) => Asked::Room,
+            _ => Asked::RoomAhead,
         }
     }
 
