@@ -507,6 +507,31 @@ fn those_that_compute_take_turns_in_memory() {
     arena.finish();
 }
 
+/// Each that computes has a CPU for itself, and there is no room beside them: they make some for whoever comes, and is asked.
+#[test]
+fn who_has_a_cpu_alone_leaves_memory_too() {
+    let busy = |r14| guest!(guest_dirtier, guest_dirtier_end).with_r14(r14).with_r15(0);
+    for (cpus, code, memory_bytes) in [(2, Asm::new().spin(), 8 * MIB), (1, busy(u64::MAX), 96 * MIB)] {
+        let budget = if cpus == 2 { 2 * MIB } else { 64 * MIB };
+        let mut arena = Arena::with_disk(cpus, budget, 512 * MIB);
+        let limits = Limits { memory_bytes, ..limits(60_000, 60_000) };
+        let runs: Vec<_> = (0..cpus).map(|_| arena.begin(&code, limits)).collect();
+        arena.take_for(Duration::from_secs(1));
+        let echo = arena.begin_echo();
+        for round in 1..=3 {
+            let begun = Instant::now();
+            arena.say(echo, b"x", false);
+            arena.take_until("an answer", |a| a.output.get(&echo).is_some_and(|output| output.len() == round));
+            eprintln!("an answer beside {cpus} after {:?}", begun.elapsed());
+            assert!(begun.elapsed() < Duration::from_secs(10), "it took {:?}", begun.elapsed());
+            arena.take_for(Duration::from_millis(500));
+        }
+        arena.say(echo, b"", true);
+        runs.iter().for_each(|run| arena.cancel(*run));
+        arena.finish();
+    }
+}
+
 /// All are let in while they are small. Then each takes more than the budget for itself, and never idles.
 #[test]
 fn growing_beyond_the_budget() {
@@ -540,6 +565,73 @@ fn who_waits_for_a_large_one_to_leave_gets_in() {
     arena.take_until("an answer", |a| a.ends.contains_key(&echo));
     assert!(begun.elapsed() < Duration::from_secs(10), "it took {:?}", begun.elapsed());
     assert_eq!(arena.output[&echo], b"hello");
+    arena.alive.clone().into_iter().for_each(|run| arena.cancel(run));
+    arena.finish();
+}
+
+/// Those that idle longest find no place on disk. Nothing else happens, and smaller ones go all the same.
+#[test]
+fn a_small_one_goes_where_large_ones_find_no_place() {
+    let mut arena = Arena::new(2);
+    arena.worker.send(&Command::Memory(50 * MIB), &[]);
+    let large = Limits { memory_bytes: 9 * MIB, ..limits(60_000, 60_000) };
+    let naps = guest!(guest_dirtier, guest_dirtier_end).with_r14(2).with_r15(50_000_000_000);
+    for _ in 0..7 {
+        arena.begin(&naps, large);
+    }
+    arena.take_until("they have grown", |a| a.status.memory_kib > 30 << 10 && a.status.idle == 7);
+    for _ in 0..16 {
+        arena.begin_echo();
+    }
+    arena.take_until("some wait", |a| a.named() == 23 && a.status.idle > 8 && a.status.runnable > 0);
+    arena.take_for(Duration::from_millis(300));
+    let file = create(&std::env::temp_dir()).expect("a file");
+    arena.worker.send(&Command::Swap(24 << 10), &[file.as_fd()]);
+    arena.disk = Some(file);
+    arena.take_until("some sleep", |a| a.status.swapped > 0);
+    assert!(arena.status.counts.swap_failures >= 7, "{:?}", arena.status);
+    arena.alive.clone().into_iter().for_each(|run| arena.cancel(run));
+    arena.finish();
+}
+
+/// How often this process' keeper went to sleep.
+fn keepers_naps() -> u64 {
+    let tasks = fs::read_dir("/proc/self/task").expect("/proc is mounted").flatten();
+    let statuses = tasks.filter_map(|task| fs::read_to_string(task.path().join("status")).ok());
+    let keeper = statuses.filter(|status| status.starts_with("Name:\tkeeper\n"));
+    let naps = |status: String| {
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+        line.trim().parse::<u64>().ok()
+    };
+    keeper.filter_map(naps).sum()
+}
+
+/// Less is free than should be, and no VM can go. Turns that end do not each have it looked for one.
+#[test]
+fn the_keeper_sleeps_where_none_can_go() {
+    let mut arena = Arena::new(1);
+    arena.worker.send(&Command::Memory(900 << 10), &[]);
+    let flapper = arena.begin(&guest!(guest_flapper, guest_flapper_end).with_r15(1_000_000), limits(60_000, 60_000));
+    arena.take_for(Duration::from_millis(500));
+    let (naps, turns) = (keepers_naps(), arena.status.counts.turns);
+    arena.take_for(Duration::from_secs(1));
+    let (naps, turns) = (keepers_naps() - naps, arena.status.counts.turns - turns);
+    assert!(turns > 300 && naps < 150, "{naps} naps of the keeper in {turns} turns");
+    arena.cancel(flapper);
+    arena.finish();
+}
+
+/// Memory and disk are full of VMs that compute. None is written over and over to where it has no place.
+#[test]
+fn a_full_disk_is_left_alone() {
+    let mut arena = Arena::with_disk(2, 12 * MIB, 24 << 10);
+    let busy = guest!(guest_dirtier, guest_dirtier_end).with_r14(u64::MAX).with_r15(0);
+    for _ in 0..4 {
+        arena.begin(&busy, limits(60_000, 60_000));
+    }
+    arena.take_for(Duration::from_secs(2));
+    let failures = arena.status.counts.swap_failures;
+    assert!((1..=8).contains(&failures), "{failures} times");
     arena.alive.clone().into_iter().for_each(|run| arena.cancel(run));
     arena.finish();
 }

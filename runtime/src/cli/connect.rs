@@ -12,7 +12,10 @@ use crate::{
     transport::ConnectError,
 };
 use denali_protocol::{digest::Digest, identity::KeyPair, job::JobId};
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Which node, and as whom.
 #[derive(Clone, Debug, clap::Args)]
@@ -71,6 +74,29 @@ pub(crate) async fn connect(args: &NodeArgs) -> anyhow::Result<Connected> {
     }
     let options = options(&target, remembered, args.key.as_deref());
     Ok(Connected { target, key, session, options })
+}
+
+/// Pauses before a question is asked again whose connection broke.
+const PAUSES: [Duration; 4] =
+    [Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(2), Duration::from_secs(5)];
+
+/// Connects and asks. Where the connection breaks on the way, as when the node is started anew, asks again over another:
+/// only for questions that can be asked twice.
+pub(crate) async fn ask<T, E>(
+    args: &NodeArgs,
+    question: impl AsyncFn(&Connected) -> Result<T, E>,
+    is_transient: impl Fn(&E) -> bool,
+) -> anyhow::Result<(Connected, Result<T, E>)> {
+    for pause in PAUSES {
+        let connected = connect(args).await?;
+        match question(&connected).await {
+            Err(error) if is_transient(&error) => tokio::time::sleep(pause).await,
+            answer => return Ok((connected, answer)),
+        }
+    }
+    let connected = connect(args).await?;
+    let answer = question(&connected).await;
+    Ok((connected, answer))
 }
 
 fn options(target: &Target, remembered: bool, key: Option<&Path>) -> String {

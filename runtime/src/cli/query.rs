@@ -1,6 +1,13 @@
 //! `denali status`, `list` and `cancel`: where jobs stand.
 
-use super::{connect, failure::Hint, print, runtime::block_on, submit::job_id, units};
+use super::{
+    connect::{self, Connected},
+    failure::Hint,
+    print,
+    runtime::block_on,
+    submit::job_id,
+    units,
+};
 use crate::client::session::{SessionError, printable};
 use denali_protocol::{
     job::JobId,
@@ -100,8 +107,8 @@ pub(crate) fn pending(status: &JobStatus) -> u32 {
 
 pub(crate) fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     block_on(async {
-        let connected = connect::connect(&args.connect).await?;
-        let status = connected.session.status(&args.job).await;
+        let question = async |connected: &Connected| connected.session.status(&args.job).await;
+        let (connected, status) = connect::ask(&args.connect, question, SessionError::is_transient).await?;
         connected.session.close().await;
         show(&known(status, &args.job, &connected.options)?, args.json)
     })
@@ -109,8 +116,8 @@ pub(crate) fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
 
 pub(crate) fn cancel(args: &CancelArgs) -> anyhow::Result<ExitCode> {
     block_on(async {
-        let connected = connect::connect(&args.connect).await?;
-        let status = connected.session.cancel(&args.job).await;
+        let question = async |connected: &Connected| connected.session.cancel(&args.job).await;
+        let (connected, status) = connect::ask(&args.connect, question, SessionError::is_transient).await?;
         connected.session.close().await;
         show(&known(status, &args.job, &connected.options)?, args.json)
     })

@@ -23,7 +23,7 @@ use crate::client::{
 use anyhow::Context;
 use denali_protocol::{
     job::{Channel, JobId},
-    wire::message::RefusalKind,
+    wire::message::{JobStatus, RefusalKind},
 };
 use std::{
     fs::File,
@@ -55,37 +55,57 @@ pub(crate) struct Args {
 
 pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
     block_on(async {
-        let connected = connect::connect(&args.connect).await?;
-        let status = result(args, &connected).await;
+        let (connected, found) = connect::ask(
+            &args.connect,
+            async |connected: &Connected| find(args, connected).await,
+            FetchError::is_transient,
+        )
+        .await?;
+        let status = result(args, &connected, found).await;
         connected.session.close().await;
         Ok(ExitCode::from(status?))
     })
 }
 
-async fn result(args: &Args, connected: &Connected) -> anyhow::Result<u8> {
-    let job = &args.job;
-    let status = known(connected.session.status(job).await, job, &connected.options)?;
-    let expectation = connected.expectation(job.clone(), Some(status.bundle));
-    let keep = args.keep.keep();
+/// What a node has of a job.
+enum Found {
+    /// The result of one of its indices.
+    One(Box<Fetched>),
+    /// Results of an array, to be shown as they come.
+    Many(Expectation, u32),
+    /// An array of which so many have not ended.
+    Unfinished(JobStatus),
+}
+
+async fn find(args: &Args, connected: &Connected) -> Result<Found, FetchError> {
+    let status = connected.session.status(&args.job).await?;
+    let expectation = connected.expectation(args.job.clone(), Some(status.bundle));
     let index = match args.index {
         None if jobs(&status) == 1 => 0,
         Some(index) => index,
-        None if pending(&status) > 0 => {
-            return fail(
-                format!("{} of {} jobs have not ended", pending(&status), jobs(&status)),
-                format!("give --index N for one that has, or wait: denali logs {job} -f {}", connected.options),
-            );
-        }
-        None => return whole_array(args, connected, &expectation, &keep, jobs(&status)).await,
+        None if pending(&status) > 0 => return Ok(Found::Unfinished(status)),
+        None => return Ok(Found::Many(expectation, jobs(&status))),
     };
-    match fetch(&connected.session, &expectation, index, keep.limit_bytes).await {
-        Ok(fetched) => show(args, fetched, &keep),
+    match fetch(&connected.session, &expectation, index, args.keep.keep().limit_bytes).await {
         // The one job of an array with another index.
         Err(FetchError::Session(SessionError::Refused(refusal)))
             if args.index.is_none() && refusal.kind == RefusalKind::NotFound =>
         {
-            whole_array(args, connected, &expectation, &keep, 1).await
+            Ok(Found::Many(expectation, 1))
         }
+        fetched => Ok(Found::One(Box::new(fetched?))),
+    }
+}
+
+async fn result(args: &Args, connected: &Connected, found: Result<Found, FetchError>) -> anyhow::Result<u8> {
+    let (job, keep) = (&args.job, args.keep.keep());
+    match found {
+        Ok(Found::One(fetched)) => show(args, *fetched, &keep),
+        Ok(Found::Many(expectation, jobs)) => whole_array(args, connected, &expectation, &keep, jobs).await,
+        Ok(Found::Unfinished(status)) => fail(
+            format!("{} of {} jobs have not ended", pending(&status), jobs(&status)),
+            format!("give --index N for one that has, or wait: denali logs {job} -f {}", connected.options),
+        ),
         Err(FetchError::Session(error)) => known(Err(error), job, &connected.options),
         Err(error) => keep::advised(Err(error)),
     }

@@ -67,6 +67,17 @@ pub(crate) struct Fetched {
     pub(crate) outputs: Vec<(Channel, File)>,
 }
 
+impl FetchError {
+    /// Whether a new connection may help.
+    pub(crate) fn is_transient(&self) -> bool {
+        match self {
+            Self::Session(error) => error.is_transient(),
+            Self::CutShort(_) => true,
+            _ => false,
+        }
+    }
+}
+
 /// Fetches the result of one index, and checks it against what is expected. Of more than `limit_bytes` nothing is
 /// fetched.
 pub(crate) async fn fetch(

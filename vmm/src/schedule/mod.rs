@@ -11,7 +11,8 @@
 //! - A new VM starts where the last ones left, not before the clock. So a stream of short jobs gets what as many long ones
 //!   would get, and who waits is passed by so many at the most.
 //!
-//! Every operation costs the logarithm of the number of VMs, and for the clock a look at each CPU. Nothing is kept of a VM
+//! Every operation costs the logarithm of the number of VMs, for the clock a look at each CPU, and to pick one a look at those
+//! that may not. Nothing is kept of a VM
 //! that was removed.
 
 use std::{
@@ -100,12 +101,12 @@ impl Scheduler {
         self.left_at = self.left_at.max(left_at.unwrap_or_default());
     }
 
-    /// The next VM to run, if there is a CPU for one.
-    pub(crate) fn pick(&mut self, now: Instant) -> Option<VmKey> {
+    /// The next VM to run of those that `may`, if there is a CPU for one.
+    pub(crate) fn pick_of(&mut self, now: Instant, may: impl Fn(VmKey) -> bool) -> Option<VmKey> {
         if self.running.len() >= self.cpus {
             return None;
         }
-        let (virtual_time, key) = *self.runnable.first()?;
+        let (virtual_time, key) = *self.runnable.iter().find(|(_, key)| may(*key))?;
         self.take(key);
         self.clock = self.clock.max(virtual_time);
         self.put(key, Vm { virtual_time, state: State::Running(now) });
@@ -177,10 +178,22 @@ impl Scheduler {
         self.runnable.iter().rev().take(looks).map(|(_, key)| *key)
     }
 
+    /// The VMs that have a CPU.
+    pub(crate) fn on_cpus(&self) -> impl Iterator<Item = VmKey> {
+        self.running.iter().map(|(_, key)| *key)
+    }
+
     /// An idle VM is swapped out: [`Self::longest_idle`] does not name it again before it has run.
     pub(crate) fn swapped(&mut self, key: VmKey) {
         if let Some(State::Idle { since, .. }) = self.state(key) {
             self.resident.remove(&(since, key));
+        }
+    }
+
+    /// An idle VM was not swapped out after all: [`Self::longest_idle`] names it again.
+    pub(crate) fn stays(&mut self, key: VmKey) {
+        if let Some(State::Idle { since, .. }) = self.state(key) {
+            self.resident.insert((since, key));
         }
     }
 

@@ -174,9 +174,14 @@ impl SwapSpace {
         }
     }
 
+    /// Bytes free in one piece.
+    pub(crate) fn largest_hole(&self) -> u64 {
+        offset(self.holes.largest().map_or(0, |hole| hole.units))
+    }
+
     fn full(&self, needed: u64) -> SwapError {
-        let largest = self.holes.largest().map_or(0, |hole| hole.units);
-        SwapError::Full { needed: offset(needed), largest: offset(largest), free: offset(self.holes.free()) }
+        let (largest, free) = (self.largest_hole(), offset(self.holes.free()));
+        SwapError::Full { needed: offset(needed), largest, free }
     }
 }
 

@@ -124,11 +124,11 @@ impl Vm {
         (outcome, self.usage())
     }
 
-    /// KiB of memory that are the VM's own at the moment.
-    pub(crate) fn measure_memory(&mut self, pagemap: &Pagemap) -> u64 {
-        let now = self.hardware.private_kib(pagemap).unwrap_or(0);
+    /// KiB of memory that are the VM's own at the moment, where the host tells.
+    pub(crate) fn measure_memory(&mut self, pagemap: &Pagemap) -> Option<u64> {
+        let now = self.hardware.private_kib(pagemap).ok()?;
         self.memory_peak_kib = self.memory_peak_kib.max(now);
-        now
+        Some(now)
     }
 
     /// The hardware of a VM that has ended.

@@ -82,6 +82,16 @@ pub(crate) enum SleepError {
     State(#[from] codec::EncodeError),
 }
 
+impl SleepError {
+    /// Bytes in one piece that it needs on disk at the least, where that is why; else 0.
+    pub(crate) fn needed(&self) -> u64 {
+        match self {
+            Self::Swap(SwapError::Full { needed, .. }) => *needed,
+            _ => 0,
+        }
+    }
+}
+
 impl Asleep {
     /// What its hardware must be made from.
     pub(crate) fn template(&self) -> &Arc<Template> {

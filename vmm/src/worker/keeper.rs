@@ -71,7 +71,10 @@ pub(super) fn keep(kernel: &Kernel, chores: &Receiver<Chore>) {
             None => chores.recv().map_err(RecvTimeoutError::from),
         };
         match chore {
-            Ok(Chore::Destroy(hardware)) => drop(hardware),
+            Ok(Chore::Destroy(hardware)) => {
+                drop(hardware);
+                kernel.destroyed();
+            }
             Ok(Chore::Stock(shelf)) => {
                 // Where memory is short, jobs do without.
                 if kernel.may_stock()

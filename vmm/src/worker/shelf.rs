@@ -17,7 +17,7 @@ const USED: usize = 16;
 /// Hardware kept in which no job ran.
 const FRESH: usize = 2;
 
-/// KiB of memory that hardware on all shelves takes, or that is on its way from there to be destroyed.
+/// KiB of memory that hardware without a VM takes, on shelves or on its way to be destroyed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Kept(Arc<AtomicU64>);
 

@@ -3,7 +3,7 @@
 
 use super::{
     Kernel, Resident,
-    state::{Sleeper, Slot, Stage, State},
+    state::{Asked, Sleeper, Slot, Stage, State},
 };
 use crate::{schedule::VmKey, swap::SwapSpace, vm::WakeError, worker::keeper::Chore};
 use denali_protocol::job::Usage;
@@ -22,14 +22,11 @@ const SLEEPER_KIB: u64 = 64 << 10;
 /// When it is looked again for one that may go, where there was none.
 const LATER: Duration = Duration::from_millis(50);
 
+/// How often the operator is told that a VM could not be written, at the most: the status says how many.
+const COMPLAIN: Duration = Duration::from_secs(60);
+
 /// VMs of each kind looked at for one that may go.
 const LOOKS: usize = 64;
-
-/// How long a VM that came into memory stays there at the least, from its first turn on, though others wait: some ten times
-/// what its trip to the disk and back takes.
-fn stay(memory_kib: u64) -> Duration {
-    Duration::from_millis(100) + Duration::from_micros(10).saturating_mul(memory_kib.try_into().unwrap_or(u32::MAX))
-}
 
 impl Kernel {
     pub(super) fn swap(&self) -> MutexGuard<'_, Option<SwapSpace>> {
@@ -40,8 +37,9 @@ impl Kernel {
     pub(super) fn swap_into(&self, file: File, bytes: u64) {
         match SwapSpace::new(file, bytes) {
             Ok(space) => {
+                let bytes = space.largest_hole();
                 *self.swap() = Some(space);
-                self.state().set_exit(true);
+                self.state().space_came(bytes);
             }
             // Without it the worker holds fewer VMs.
             Err(error) => eprintln!("denali worker: {error}"),
@@ -52,7 +50,9 @@ impl Kernel {
     /// Asks the keeper to make room, where there is too little.
     pub(super) fn relieve(&self) {
         let mut state = self.state();
-        if state.room.is_short() && !std::mem::replace(&mut state.relieving, true) {
+        let asks = state.asks();
+        if asks > state.asked {
+            state.asked = asks;
             drop(state);
             self.keeper.give(Chore::Relieve);
         }
@@ -64,22 +64,29 @@ impl Kernel {
         let now = Instant::now();
         let kept_too_much = {
             let mut state = self.state();
+            // It would be asked at each turn's end.
+            if state.asked == Asked::RoomAhead && state.ahead_at.is_some_and(|at| now < at) {
+                return state.ahead_at;
+            }
             // Who asks from now on asks again.
-            state.relieving = false;
+            state.asked = Asked::Nothing;
             state.room.kept_too_much()
         };
         if kept_too_much && let Some(spare) = self.images.release() {
             drop(spare);
             return Some(now);
         }
-        if self.swap().is_none() {
-            return None;
+        let has_disk = self.swap().is_some();
+        if has_disk
+            && let Some((key, resident)) = self.choose()
+            && self.put_to_sleep(key, *resident)
+        {
+            return Some(now);
         }
-        match self.choose() {
-            Some((key, resident)) => self.put_to_sleep(key, *resident).then_some(now),
-            // Those that have not stayed long enough may go then, though nothing else happens.
-            None => self.state().room.wants_leavers().then_some(now + LATER),
-        }
+        let mut state = self.state();
+        state.ahead_at = Some(now + LATER);
+        // Those that have not stayed long enough may go then, or another where one found no place, though nothing else happens.
+        state.ahead_at.filter(|_| has_disk && state.room.wants_leavers())
     }
 
     /// The VM to go next, if one has to and one may.
@@ -88,8 +95,11 @@ impl Kernel {
         if state.closed.is_some() || !state.room.wants_leavers_ahead() {
             return None;
         }
+        state.leaver = None;
         let Some(key) = next_to_leave(&state) else {
-            // Those that run may go when they stop. Where there are none, it has to go on as without a disk.
+            // Those that run may go when they stop.
+            state.leaver = next_to_stop(&state);
+            // Where there are none, it has to go on as without a disk.
             if state.room.is_over() && state.scheduler.running() == 0 {
                 state.set_exit(false);
                 drop(state);
@@ -107,19 +117,22 @@ impl Kernel {
         }
     }
 
-    /// Writes a VM to disk. `false` where it makes no sense to go on.
+    /// Writes a VM to disk. `false` where it makes no sense to go on at once.
     fn put_to_sleep(&self, key: VmKey, resident: Resident) -> bool {
         let begun = Instant::now();
         let Resident { vm, shelf, reimage, .. } = resident;
-        let memory_kib = self.state().slots.get(&key).map_or(0, Slot::memory_kib);
         let mut swap = self.swap();
         let Some(space) = &mut *swap else { return false };
-        let slept = vm.sleep(&self.host, space);
-        drop(swap);
-        match slept {
+        match vm.sleep(&self.host, space) {
             Ok((vm, hardware)) => {
+                drop(swap);
+                let (memory_kib, going) = {
+                    let mut state = self.state();
+                    (state.slots.get(&key).map_or(0, Slot::memory_kib), state.leave_hardware(key))
+                };
                 // Put back before anyone is let in, who may want just this. Destroyed here: the keeper must not wait for itself.
-                drop(self.put_on_shelf(&shelf, hardware, memory_kib, reimage, memory_kib));
+                drop(self.put_on_shelf(&shelf, hardware, memory_kib, reimage));
+                drop(going);
                 let mut state = self.state();
                 state.counts.swapped_out += 1;
                 state.counts.swap_out.note(begun.elapsed());
@@ -128,20 +141,36 @@ impl Kernel {
                 true
             }
             Err((vm, error)) => {
-                eprintln!("denali worker: {error}");
                 let mut state = self.state();
+                // No space comes free before this is noted.
+                state.stick(key, error.needed());
+                drop(swap);
                 state.counts.swap_failures += 1;
+                let complains = state.complained.is_none_or(|before| begun >= before + COMPLAIN);
+                if complains {
+                    state.complained = Some(begun);
+                }
                 // Where too much is taken, another one may have room.
                 let go_on = state.room.is_over();
                 if !go_on {
                     state.set_exit(false);
                 }
-                if let Some(slot) = state.slots.get_mut(&key) {
-                    slot.stuck = true;
-                }
                 self.has_left(state, key, Stage::Here(Box::new(Resident::of(*vm, shelf, reimage))));
+                if complains {
+                    eprintln!("denali worker: {error}");
+                }
                 go_on
             }
+        }
+    }
+
+    /// Hardware was destroyed: others may have waited for its memory.
+    pub(in crate::worker) fn destroyed(&self) {
+        let mut state = self.state();
+        state.let_in();
+        if state.scheduler.has_waiting() {
+            drop(state);
+            self.ring();
         }
     }
 
@@ -150,12 +179,9 @@ impl Kernel {
         state.scheduler.swapped(key);
         let Some(slot) = state.slots.get_mut(&key) else { return };
         let wanted = matches!(slot.stage, Stage::Leaving { wanted: true }) || slot.has_news();
-        let slept = matches!(stage, Stage::Asleep(_));
         slot.stage = stage;
         slot.came = None;
-        if slept {
-            state.set_memory(key, 0);
-        }
+        state.let_in();
         if wanted {
             state.wake(key);
         }
@@ -168,11 +194,11 @@ impl Kernel {
 
     /// A VM on disk is not wanted any more. Gives what it used.
     pub(super) fn let_go(&self, sleeper: Sleeper) -> Usage {
-        let usage = match &mut *self.swap() {
-            Some(space) => sleeper.vm.forget(space),
-            None => sleeper.vm.usage(),
+        let (usage, bytes) = match &mut *self.swap() {
+            Some(space) => (sleeper.vm.forget(space), space.largest_hole()),
+            None => (sleeper.vm.usage(), 0),
         };
-        self.state().set_exit(true);
+        self.state().space_came(bytes);
         usage
     }
 
@@ -187,13 +213,13 @@ impl Kernel {
             }
         };
         let Sleeper { vm, shelf, reimage, .. } = sleeper;
-        let vm = match &mut *self.swap() {
-            Some(space) => vm.wake(hardware, space),
-            None => Err(WakeError::NoSpace),
+        let (vm, bytes) = match &mut *self.swap() {
+            Some(space) => (vm.wake(hardware, space), space.largest_hole()),
+            None => (Err(WakeError::NoSpace), 0),
         };
         let mut state = self.state();
         // Its place on the disk is free, however that went.
-        state.set_exit(true);
+        state.space_came(bytes);
         let vm = vm?;
         state.counts.swapped_in += 1;
         state.counts.swap_in.note(begun.elapsed());
@@ -209,9 +235,7 @@ fn next_to_leave(state: &State) -> Option<VmKey> {
     let small = |key: &VmKey| slot(key).is_some_and(|slot| slot.memory_kib() <= SLEEPER_KIB);
     // To put out who has just come would be work without end; but where too much is taken, no one gets a turn before.
     let over = state.room.is_over();
-    let stayed = |key: &VmKey| {
-        slot(key).is_some_and(|slot| over || slot.came.is_some_and(|came| came + stay(slot.memory_kib()) <= now))
-    };
+    let stayed = |key: &VmKey| slot(key).is_some_and(|slot| over || slot.stayed(now));
     let scheduler = &state.scheduler;
     let idle = scheduler.longest_idle(now + SOON, LOOKS).find(small);
     if idle.is_some() || !state.room.wants_leavers() {
@@ -219,3 +243,14 @@ fn next_to_leave(state: &State) -> Option<VmKey> {
     }
     scheduler.latest_turns(LOOKS).find(stayed).or_else(|| scheduler.longest_idle(now, LOOKS).find(stayed))
 }
+
+/// Where one has to go and all compute: of those that stayed long enough, who came first.
+fn next_to_stop(state: &State) -> Option<VmKey> {
+    let now = Instant::now();
+    let came = |key: &VmKey| state.slots.get(key).filter(|slot| slot.may_leave() && slot.stayed(now))?.came;
+    let wanted = state.room.wants_leavers();
+    state.scheduler.on_cpus().filter(|key| wanted && came(key).is_some()).min_by_key(came)
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,10 @@
 //! A VM is charged before it comes into memory: a new one with what each costs, one that slept with what it had. From then on
 //! it is charged what was last measured. Whoever comes while others wait, waits behind them.
 
-use crate::{schedule::VmKey, worker::shelf::Kept};
+use crate::{
+    schedule::VmKey,
+    worker::shelf::{Charge, Kept},
+};
 use std::collections::BTreeMap;
 
 /// What a VM costs its host beside its own pages: the kernel's tables for it, in KiB.
@@ -54,6 +57,8 @@ pub(super) struct Room {
     holders: usize,
     /// What hardware without a VM takes.
     kept: Kept,
+    /// What hardware takes of VMs that left or ended, until it is put back or destroyed.
+    going: Kept,
     queue: BTreeMap<Ticket, (VmKey, Wish)>,
     tickets: u64,
     /// Whether a VM that is in memory can leave it: there is a disk, and it takes VMs.
@@ -71,6 +76,7 @@ impl Room {
             coming_kib: 0,
             holders: 0,
             kept,
+            going: Kept::default(),
             queue: BTreeMap::new(),
             tickets: 0,
             has_exit: false,
@@ -84,9 +90,18 @@ impl Room {
     }
 
     /// A VM that took `before` takes `now`.
-    pub(super) fn charge(&mut self, before: u64, now: u64) {
+    pub(super) fn charge(&mut self, key: VmKey, before: u64, now: u64) {
+        if now == 0 {
+            // Others must not wait for one that is on disk.
+            self.rests(key);
+        }
         self.taken_kib = self.taken_kib.saturating_sub(before).saturating_add(now);
         self.holders = (self.holders + usize::from(now > 0)).saturating_sub(usize::from(before > 0));
+    }
+
+    /// Of what VMs take, so much is not free yet: it is counted until this is dropped.
+    pub(super) fn going(&self, kib: u64) -> Charge {
+        self.going.charge(kib)
     }
 
     /// VMs take more than they may. One alone may take what its own limit says: it would never fit.
@@ -139,18 +154,19 @@ impl Room {
         !grows_on
     }
 
-    /// A VM idles, or ended.
+    /// A VM idles, or left memory.
     pub(super) fn rests(&mut self, key: VmKey) {
         self.favourite = self.favourite.filter(|favourite| *favourite != key);
     }
 
     fn has_room(&self, wish: Wish) -> bool {
+        let taken_kib = self.taken_kib.saturating_add(self.going.kib());
         match wish {
-            _ if self.holders == 0 => true,
+            _ if taken_kib == 0 => true,
             Wish::GoOn => self.has_exit || !self.is_over() || self.favourite.is_none(),
             // It makes room on the disk, so that another can leave.
-            Wish::Return(_) if !self.has_exit && self.taken_kib <= self.budget_kib => true,
-            Wish::Start(kib) | Wish::Return(kib) => self.taken_kib.saturating_add(kib) <= self.budget_kib,
+            Wish::Return(_) if !self.has_exit && taken_kib <= self.budget_kib => true,
+            Wish::Start(kib) | Wish::Return(kib) => taken_kib.saturating_add(kib) <= self.budget_kib,
         }
     }
 

@@ -22,12 +22,12 @@ use crate::{
     vm::Asleep,
     worker::{
         message::{Counts, Status},
-        shelf::{Kept, Shelf},
+        shelf::{Charge, Kept, Shelf},
         socket::SocketError,
     },
 };
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -42,11 +42,27 @@ pub(super) struct State {
     /// Why it is over, once it is.
     pub(super) closed: Option<Result<(), SocketError>>,
     pub(super) room: Room,
-    /// Whether the keeper has been asked to make room.
-    pub(super) relieving: bool,
+    /// One that computes and is to leave memory: it gets no turn before it has, as long as one has to.
+    pub(super) leaver: Option<VmKey>,
+    /// Those that could not be written to disk, by what they need there.
+    stuck: BTreeSet<(u64, VmKey)>,
+    /// When the operator was told that one could not.
+    pub(super) complained: Option<Instant>,
+    /// What the keeper has been asked to make.
+    pub(super) asked: Asked,
+    /// When it is looked again for one to leave ahead of need, after there was none.
+    pub(super) ahead_at: Option<Instant>,
     /// Whether the keeper has been asked to tell the node how things are.
     pub(super) telling: bool,
     pub(super) counts: Counts,
+}
+
+/// What the keeper is asked to make: room that someone will want soon, or wants.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Asked {
+    Nothing,
+    RoomAhead,
+    Room,
 }
 
 /// One run.
@@ -67,8 +83,8 @@ pub(super) struct Slot {
     ticket: Option<Ticket>,
     /// When its first turn since it came into memory was over.
     pub(super) came: Option<Instant>,
-    /// Whether it could not be written to disk. It is not tried again before it has run.
-    pub(super) stuck: bool,
+    /// Whether it could not be written to disk, and how many bytes it needs there in one piece.
+    stuck: Option<u64>,
 }
 
 /// Input on its way from the node to a VM.
@@ -132,6 +148,12 @@ pub(super) struct Turn {
 /// The same where too much memory is taken and none can leave: whoever grows is found out, and waits, before it grew much.
 const SLICE_WHEN_OVER: Duration = Duration::from_millis(1);
 
+/// How long a VM that came into memory stays there at the least, from its first turn on, though others wait: some ten times
+/// what its trip to the disk and back takes.
+fn stay(memory_kib: u64) -> Duration {
+    Duration::from_millis(100) + Duration::from_micros(10).saturating_mul(memory_kib.try_into().unwrap_or(u32::MAX))
+}
+
 impl State {
     pub(super) fn new(cpus: u32, kept: Kept) -> Self {
         Self {
@@ -141,7 +163,11 @@ impl State {
             clock_set: None,
             closed: None,
             room: Room::new(kept),
-            relieving: false,
+            leaver: None,
+            stuck: BTreeSet::new(),
+            complained: None,
+            asked: Asked::Nothing,
+            ahead_at: None,
             telling: false,
             counts: Counts::default(),
         }
@@ -158,7 +184,7 @@ impl State {
             coming_kib: 0,
             ticket: None,
             came: None,
-            stuck: false,
+            stuck: None,
         };
         self.slots.insert(key, slot);
         self.scheduler.add(key, Instant::now());
@@ -172,12 +198,12 @@ impl State {
                 slot.woken = Some(now);
             }
         }
-        // No one gets a turn to take more before others have left.
-        if self.room.is_over() && self.room.has_exit {
-            return None;
-        }
         loop {
-            let key = self.scheduler.pick(now)?;
+            // No one gets a turn to take more before others have left; but who ends takes nothing, and gives what it has.
+            let over = self.room.is_over() && self.room.has_exit;
+            let leaver = self.leaver.filter(|_| self.room.wants_leavers() && self.room.has_exit);
+            let may = |key: VmKey| (!over && leaver != Some(key)) || self.slots.get(&key).is_none_or(|s| s.ends(now));
+            let key = self.scheduler.pick_of(now, may)?;
             let Some(slot) = self.slots.get_mut(&key) else {
                 self.scheduler.remove(key, Duration::ZERO, now);
                 continue;
@@ -200,7 +226,11 @@ impl State {
         }
         let slot = self.slots.get_mut(&key)?;
         slot.stop_waiting(&mut self.room);
-        slot.stuck = false;
+        // What failed for other reasons than for want of space may have passed.
+        if slot.stuck == Some(0) {
+            self.unstick(key);
+        }
+        let slot = self.slots.get_mut(&key)?;
         let stage = std::mem::replace(&mut slot.stage, Stage::Running(Thread::current()));
         self.counts.turns += 1;
         let slice = if self.room.is_over() { SLICE_WHEN_OVER } else { SLICE };
@@ -221,9 +251,16 @@ impl State {
     pub(super) fn set_memory(&mut self, key: VmKey, kib: u64) -> bool {
         let Some(slot) = self.slots.get_mut(&key) else { return false };
         let before = std::mem::replace(&mut slot.memory_kib, kib);
-        self.room.charge(before, kib);
+        self.room.charge(key, before, kib);
         self.let_in();
         kib > before
+    }
+
+    /// A VM leaves its hardware: what it took is still counted, until what this gives is dropped.
+    pub(super) fn leave_hardware(&mut self, key: VmKey) -> Option<Charge> {
+        let going = self.slots.get(&key).map(|slot| self.room.going(slot.memory_kib));
+        self.set_memory(key, 0);
+        going
     }
 
     /// A VM stopped; what it takes was measured, or not. Whether it has to wait until there is memory.
@@ -245,10 +282,19 @@ impl State {
             slot.ticket = None;
             slot.coming_kib = wish.kib();
             if wish != Wish::GoOn {
-                self.room.charge(slot.memory_kib, wish.kib());
+                self.room.charge(key, slot.memory_kib, wish.kib());
                 slot.memory_kib = wish.kib();
             }
             self.scheduler.wake(key, Instant::now());
+        }
+    }
+
+    /// What there is to ask the keeper for.
+    pub(super) fn asks(&self) -> Asked {
+        match &self.room {
+            room if !room.is_short() => Asked::Nothing,
+            room if room.kept_too_much() || (room.has_exit && room.wants_leavers()) => Asked::Room,
+            _ => Asked::RoomAhead,
         }
     }
 
@@ -256,6 +302,42 @@ impl State {
     pub(super) fn set_exit(&mut self, has_exit: bool) {
         self.room.has_exit = has_exit;
         self.let_in();
+    }
+
+    /// A VM could not be written to disk, where it needs so many bytes in one piece. It is not tried again before they are there.
+    pub(super) fn stick(&mut self, key: VmKey, needed: u64) {
+        if let Some(slot) = self.slots.get_mut(&key) {
+            slot.stuck = Some(needed);
+            self.stuck.insert((needed, key));
+        }
+    }
+
+    fn unstick(&mut self, key: VmKey) {
+        let Some(slot) = self.slots.get_mut(&key) else { return };
+        if let Some(needed) = slot.stuck.take() {
+            self.stuck.remove(&(needed, key));
+            // One that waits for memory is in the way of others.
+            if slot.ticket.is_none() {
+                self.scheduler.stays(key);
+            }
+        }
+    }
+
+    /// Space on disk came free: now there are so many bytes in one piece.
+    pub(super) fn space_came(&mut self, bytes: u64) {
+        while let Some((_, key)) = self.stuck.first().copied().filter(|(needed, _)| *needed <= bytes) {
+            self.unstick(key);
+        }
+        self.set_exit(true);
+    }
+
+    /// A VM idles.
+    pub(super) fn idle(&mut self, key: VmKey, until: Option<Instant>, used: Duration) {
+        self.scheduler.idle(key, until, used, Instant::now());
+        if self.slots.get(&key).is_some_and(|slot| slot.stuck.is_some()) {
+            // It can't go, and is in the way of those that can.
+            self.scheduler.swapped(key);
+        }
     }
 
     /// Wakes an idle VM. One that waits for memory goes on waiting, whatever came for it but its end.
@@ -279,8 +361,8 @@ impl State {
         if let Some(slot) = self.slots.get_mut(&key) {
             slot.stop_waiting(&mut self.room);
         }
-        self.room.rests(key);
         self.set_memory(key, 0);
+        self.unstick(key);
         self.slots.remove(&key);
         self.scheduler.remove(key, used, Instant::now());
     }
@@ -328,15 +410,25 @@ impl Slot {
         }
     }
 
+    /// Whether all that its run does in a turn is to end.
+    fn ends(&self, now: Instant) -> bool {
+        self.cancelled || self.deadline().is_some_and(|deadline| deadline <= now)
+    }
+
     /// It waits for memory no more, and is on its way no more.
     fn stop_waiting(&mut self, room: &mut Room) {
         self.ticket.take().into_iter().for_each(|ticket| room.leave_queue(ticket));
         room.came(std::mem::take(&mut self.coming_kib));
     }
 
-    /// Whether its VM may be put to disk: it is here, and does not wait for memory itself.
+    /// Whether its VM may be put to disk, once no runner has it: it does not wait for memory itself.
     pub(super) fn may_leave(&self) -> bool {
-        matches!(self.stage, Stage::Here(_)) && !self.stuck && self.ticket.is_none()
+        matches!(self.stage, Stage::Here(_) | Stage::Running(_)) && self.stuck.is_none() && self.ticket.is_none()
+    }
+
+    /// Whether it was in memory for as long as one stays there at the least.
+    pub(super) fn stayed(&self, now: Instant) -> bool {
+        self.came.is_some_and(|came| came + stay(self.memory_kib) <= now)
     }
 
     /// What its VM takes of memory.

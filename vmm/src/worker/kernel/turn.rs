@@ -200,7 +200,7 @@ impl Kernel {
             state.wait_for_memory(key, Wish::GoOn, used());
         } else {
             state.put_back(key, resident);
-            state.scheduler.idle(key, until, used(), Instant::now());
+            state.idle(key, until, used());
         }
         state.room.rests(key);
         state.let_in();
@@ -222,7 +222,8 @@ impl Kernel {
             return None;
         }
         resident.measured_us = Some(cpu_us);
-        Some(OVERHEAD_KIB + resident.vm.measure_memory(&self.host.pagemap))
+        // Where the host does not tell, it counts as before.
+        Some(OVERHEAD_KIB + resident.vm.measure_memory(&self.host.pagemap)?)
     }
 
     /// Something changed that the node wants to know.
@@ -299,16 +300,18 @@ impl Kernel {
     fn end(&self, key: VmKey, outcome: Outcome, mut resident: Resident, runner: &mut Runner, used: Duration) {
         let (outcome, usage) = resident.vm.finish(&self.host, outcome, &mut runner.frame);
         self.unwatch(key, resident.vm.input());
-        {
+        let going = {
             let mut state = self.state();
+            let going = state.leave_hardware(key);
             state.forget(key, used);
             state.counts.ended += 1;
             state.counts.exits.add(&usage.exits);
-        }
+            going
+        };
         // What ended badly may have left the virtual CPU in a state that no guest can reach by itself.
         let sound = !matches!(outcome, Outcome::Fault(_) | Outcome::Lost(_));
         // Reported before its hardware is put back or destroyed: nothing depends on that.
-        let kib = OVERHEAD_KIB + usage.memory_peak_kib.min(KEPT_KIB);
+        let kib = OVERHEAD_KIB + usage.memory_peak_kib;
         self.report_end(RunId(key.0), outcome, usage);
         let Resident { vm, shelf, reimage, .. } = resident;
         if vm.has_no_job() {
@@ -318,21 +321,26 @@ impl Kernel {
         if shelf.wants_pages() {
             shelf.learn(hardware.own_pages(&self.host.pagemap).unwrap_or_default());
         }
-        self.destroy(self.put_on_shelf(&shelf, hardware, kib, sound && reimage, kib));
-        self.tell(self.state());
+        match self.put_on_shelf(&shelf, hardware, kib, sound && reimage) {
+            Some(hardware) => self.destroy([(hardware, going)]),
+            None => drop(going),
+        }
+        let mut state = self.state();
+        state.let_in();
+        self.tell(state);
     }
 
-    /// Puts hardware of so many KiB back to its start for another run of the same bundle, if it may be used again and its
-    /// memory is to spare, of which `more_kib` are not counted yet. Gives it back where it is to be destroyed.
+    /// Puts hardware, whose VM took so many KiB and is not counted there any more, back to its start for another run of the
+    /// same bundle, if it may be used again and there is memory for it. Gives it back where it is to be destroyed.
     pub(super) fn put_on_shelf(
         &self,
         shelf: &Shelf,
         mut hardware: Hardware,
-        kib: u64,
+        memory_kib: u64,
         again: bool,
-        more_kib: u64,
     ) -> Option<Hardware> {
-        if again && self.state().room.may_keep(more_kib) && hardware.reset(&self.host.pagemap).is_ok() {
+        let kib = memory_kib.min(OVERHEAD_KIB + KEPT_KIB);
+        if again && self.state().room.may_keep(kib) && hardware.reset(&self.host.pagemap).is_ok() {
             shelf.keep(hardware, kib)
         } else {
             Some(hardware)
