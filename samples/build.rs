@@ -38,6 +38,7 @@ fn main() {
     build(&root.join("programs"), &out.join("native"), |cargo| {
         cargo.args(["--package", "kernels-native"]).env("CARGO_ENCODED_RUSTFLAGS", SAME_CODE.join("\x1f"));
     });
+    build(&root.join("../guest-libos/linux/image"), &out.join("linux"), |_| ());
     build_native_hello(&root.join("native/hello.c"), &out.join("native-hello"));
 
     let mut table = String::from("[\n");

@@ -57,7 +57,7 @@ pub unsafe fn enter<T: Exit>(heap: &Heap, main: fn(&mut Job) -> T) -> ! {
         instruction::terminate(STATUS_INCOMPATIBLE);
     }
     // SAFETY: nothing ran before, so no one uses the heap's memory, and it is claimed this once.
-    unsafe { heap.claim() };
+    unsafe { heap.claim(u64::MAX) };
     if vreg::read().checkpoint_wanted != 0 {
         instruction::checkpoint();
     }

@@ -3,6 +3,7 @@
 use crate::interrupt;
 use core::{
     alloc::{GlobalAlloc, Layout},
+    ops::Range,
     sync::atomic::{AtomicBool, Ordering},
 };
 use talc::{ErrOnOom, Span, Talc, Talck, locking::AssumeUnlockable};
@@ -26,17 +27,20 @@ impl Heap {
         Self(Talc::new(ErrOnOom).lock())
     }
 
-    /// Gives it the memory that the VMM names in the virtual registers. Call once.
+    /// Gives it the memory that the VMM names in the virtual registers, `bytes` of it at most, and gives back what is left. Call
+    /// once.
     ///
     /// # Safety
     /// No one else may use that memory.
-    pub(crate) unsafe fn claim(&self) {
+    pub unsafe fn claim(&self, bytes: u64) -> Range<u64> {
         let registers = crate::vreg::read();
-        let span = Span::new(registers.heap_start as *mut u8, registers.memory_bytes as *mut u8);
+        let end = registers.heap_start.saturating_add(bytes).min(registers.memory_bytes);
+        let span = Span::new(registers.heap_start as *mut u8, end as *mut u8);
         // SAFETY: the VMM maps this range, zeroed and writable, for the heap alone.
         let claimed = unsafe { self.0.lock().claim(span) };
         // Nothing was claimed of a span too small: allocations fail then, and say so.
         let _ = claimed;
+        end..registers.memory_bytes
     }
 }
 

@@ -36,8 +36,9 @@ impl fmt::Display for ArgumentError {
 }
 
 impl Job {
-    /// Receives the job from the gateway.
-    pub(crate) fn receive() -> Self {
+    /// Receives the job from the gateway: for programs that start without [`crate::main!`], once.
+    #[must_use]
+    pub fn receive() -> Self {
         Self { arguments: channel::arguments() }
     }
 
@@ -92,6 +93,12 @@ impl Job {
             let name = bytes(module.name, module.name_bytes);
             (str::from_utf8(name).unwrap_or_default(), bytes(module.data, module.data_bytes))
         })
+    }
+
+    /// The contents of one of the bundle's files, for those who have no job yet.
+    #[must_use]
+    pub fn bundle_file(name: &str) -> Option<&'static [u8]> {
+        Self { arguments: Vec::new() }.file(name)
     }
 
     /// The contents of one of the bundle's files.

@@ -16,7 +16,8 @@ pub fn read() -> VirtualRegisters {
 }
 
 /// Whether the VMM speaks this library's version of the contract.
-pub(crate) fn compatible() -> bool {
+#[must_use]
+pub fn compatible() -> bool {
     let registers = read();
     registers.magic == MAGIC && registers.abi_version == VERSION
 }

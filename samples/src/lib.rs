@@ -3,6 +3,9 @@
 //! Each is a small crate under `samples/programs`. Beside its source, `expect.toml` says how a run of it must end.
 #![forbid(unsafe_code)]
 
+/// The image in which programs for Linux run.
+pub const LINUX: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/linux/x86_64-unknown-linux-gnu/release/linux"));
+
 /// A sample program.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {

@@ -22,6 +22,7 @@ mod inspect;
 mod keep;
 mod key;
 mod lines;
+mod linux;
 mod logs;
 mod mosaic;
 mod native_program;

@@ -3,7 +3,7 @@
 
 use super::{
     failure::{Hint, fail},
-    units,
+    linux, units,
 };
 use anyhow::Context;
 use denali_protocol::{
@@ -12,6 +12,7 @@ use denali_protocol::{
     limits,
 };
 use std::{
+    borrow::Cow,
     fs::File,
     io::Read,
     path::Path,
@@ -111,6 +112,14 @@ pub(crate) fn pack_elf(
     if program.get(offset..offset + 2) != Some(machine.as_slice()) {
         return fail("an ELF program for another CPU", "build it for x86-64");
     }
+    let (program, files) = if linux::is_for_linux(program) {
+        let (image, mut all) = linux::pack(program, name)?;
+        all.extend_from_slice(files);
+        (Cow::Owned(image), Cow::Owned(all))
+    } else {
+        (Cow::Borrowed(program), Cow::Borrowed(files))
+    };
+    let (program, files) = (&*program, &*files);
     let request = PackRequest {
         name,
         cpu: needs.cpu.unwrap_or_default(),

@@ -5,10 +5,12 @@
 //!
 //! Sources: the System V ABI for x86-64, `fs/binfmt_elf.c` of Linux.
 
+mod functions;
 mod layout;
 mod parse;
 mod stack;
 
+pub use functions::functions;
 pub use layout::{Layout, LayoutError};
 pub use parse::{ElfError, Program, Segment, parse};
 pub use stack::{Image, Start};

@@ -1,0 +1,165 @@
+//! How a program comes into the library OS, and out of it again: the jumps of its rewritten system calls and CPUIDs end here.
+//!
+//! The contract is in [`denali_linux::rewrite`]. A handler is not entered again before it is left: what interrupts it is only
+//! noted, so one stack and one word of each kind are enough.
+
+use core::{
+    arch::{asm, naked_asm},
+    cell::UnsafeCell,
+    sync::atomic::AtomicU64,
+};
+use denali_linux::{call::Frame, rewrite::Handlers};
+
+const STACK_BYTES: usize = 128 << 10;
+
+/// The stack on which calls are served.
+#[repr(C, align(16))]
+struct Stack(UnsafeCell<[u8; STACK_BYTES]>);
+
+// SAFETY: only the assembly below uses it, one call at a time.
+unsafe impl Sync for Stack {}
+
+static STACK: Stack = Stack(UnsafeCell::new([0; _]));
+
+/// The program's stack pointer, during a call.
+static USER_STACK: AtomicU64 = AtomicU64::new(0);
+/// Where the program goes on after a CPUID.
+static AFTER_CPUID: AtomicU64 = AtomicU64::new(0);
+
+/// Where the jumps lead.
+pub fn handlers() -> Handlers {
+    Handlers { syscall: syscall as *const () as u64, cpuid: cpuid as *const () as u64 }
+}
+
+/// Saves the registers as a [`Frame`], and restores them after the call.
+#[unsafe(naked)]
+extern "C" fn syscall() -> ! {
+    naked_asm!(
+        "mov [rip + {user}], rsp",
+        "lea rsp, [rip + {stack} + {stack_bytes}]",
+        "push rax", // The padding.
+        "push [rip + {user}]",
+        "pushfq",
+        "push rax",
+        "push rcx",
+        "push rdx",
+        "push rbx",
+        "push rbp",
+        "push rsi",
+        "push rdi",
+        "push r8",
+        "push r9",
+        "push r10",
+        "push r11",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
+        "sub rsp, 256",
+        "movaps [rsp], xmm0",
+        "movaps [rsp + 16], xmm1",
+        "movaps [rsp + 32], xmm2",
+        "movaps [rsp + 48], xmm3",
+        "movaps [rsp + 64], xmm4",
+        "movaps [rsp + 80], xmm5",
+        "movaps [rsp + 96], xmm6",
+        "movaps [rsp + 112], xmm7",
+        "movaps [rsp + 128], xmm8",
+        "movaps [rsp + 144], xmm9",
+        "movaps [rsp + 160], xmm10",
+        "movaps [rsp + 176], xmm11",
+        "movaps [rsp + 192], xmm12",
+        "movaps [rsp + 208], xmm13",
+        "movaps [rsp + 224], xmm14",
+        "movaps [rsp + 240], xmm15",
+        "cld",
+        "mov rdi, rsp",
+        "call {serve}",
+        "movaps xmm0, [rsp]",
+        "movaps xmm1, [rsp + 16]",
+        "movaps xmm2, [rsp + 32]",
+        "movaps xmm3, [rsp + 48]",
+        "movaps xmm4, [rsp + 64]",
+        "movaps xmm5, [rsp + 80]",
+        "movaps xmm6, [rsp + 96]",
+        "movaps xmm7, [rsp + 112]",
+        "movaps xmm8, [rsp + 128]",
+        "movaps xmm9, [rsp + 144]",
+        "movaps xmm10, [rsp + 160]",
+        "movaps xmm11, [rsp + 176]",
+        "movaps xmm12, [rsp + 192]",
+        "movaps xmm13, [rsp + 208]",
+        "movaps xmm14, [rsp + 224]",
+        "movaps xmm15, [rsp + 240]",
+        "add rsp, 256",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop r11",
+        "pop r10",
+        "pop r9",
+        "pop r8",
+        "pop rdi",
+        "pop rsi",
+        "pop rbp",
+        "pop rbx",
+        "pop rdx",
+        "pop rcx",
+        "pop rax",
+        "popfq",
+        "pop rsp",
+        "jmp rcx",
+        user = sym USER_STACK,
+        stack = sym STACK,
+        stack_bytes = const STACK_BYTES,
+        serve = sym crate::process::serve,
+    )
+}
+
+// The assembly lays it out.
+const _: () = assert!(size_of::<Frame>() == 256 + 18 * 8 && core::mem::offset_of!(Frame, rcx) == 256 + 13 * 8);
+
+/// CPUID is what the CPU says.
+#[unsafe(naked)]
+extern "C" fn cpuid() -> ! {
+    naked_asm!(
+        "mov [rip + {after}], rdx",
+        "cpuid",
+        "jmp [rip + {after}]",
+        after = sym AFTER_CPUID,
+    )
+}
+
+/// Starts a program: all registers zero but the stack pointer.
+///
+/// # Safety
+/// `entry` and `stack` must be those of a program that was loaded.
+pub unsafe fn start(entry: u64, stack: u64) -> ! {
+    // SAFETY: by the caller's promise. Nothing of this stack is used any more.
+    unsafe {
+        asm!(
+            "mov rsp, {stack}",
+            "push {entry}",
+            "xor eax, eax",
+            "xor ebx, ebx",
+            "xor ecx, ecx",
+            "xor edx, edx",
+            "xor esi, esi",
+            "xor edi, edi",
+            "xor ebp, ebp",
+            "xor r8d, r8d",
+            "xor r9d, r9d",
+            "xor r10d, r10d",
+            "xor r11d, r11d",
+            "xor r12d, r12d",
+            "xor r13d, r13d",
+            "xor r14d, r14d",
+            "xor r15d, r15d",
+            "ret",
+            stack = in(reg) stack,
+            entry = in(reg) entry,
+            options(noreturn)
+        )
+    }
+}

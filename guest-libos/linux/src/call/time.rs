@@ -1,0 +1,62 @@
+//! Calls about time.
+
+use super::{Answer, Machine, Process};
+use crate::errno::Errno;
+
+const NS: u64 = 1_000_000_000;
+
+/// The clocks (`CLOCK_*`) that show the time of day.
+const REALTIME: [u64; 3] = [0, 5, 11];
+/// Those that show the time since the start.
+const MONOTONIC: [u64; 4] = [1, 4, 6, 7];
+/// Those that show CPU time.
+const CPU: [u64; 2] = [2, 3];
+
+impl<M: Machine> Process<M> {
+    /// What a clock shows, in ns.
+    fn clock(&mut self, id: u64) -> Result<u64, Errno> {
+        let machine = self.space.pages();
+        match id {
+            _ if REALTIME.contains(&id) => Ok(machine.now().1),
+            _ if MONOTONIC.contains(&id) => Ok(machine.now().0),
+            _ if CPU.contains(&id) => Ok(machine.cpu_ns()),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    pub(super) fn clock_gettime(&mut self, id: u64, address: u64) -> Answer {
+        let ns = self.clock(id)?;
+        self.put(address, &[ns / NS, ns % NS])
+    }
+
+    pub(super) fn clock_getres(&mut self, id: u64, address: u64) -> Answer {
+        self.clock(id)?;
+        if address == 0 { Ok(0) } else { self.put(address, &[0, 1]) }
+    }
+
+    pub(super) fn gettimeofday(&mut self, address: u64) -> Answer {
+        let (_, ns) = self.space.pages().now();
+        if address == 0 { Ok(0) } else { self.put(address, &[ns / NS, ns % NS / 1000]) }
+    }
+
+    pub(super) fn time(&mut self, address: u64) -> Answer {
+        let seconds = self.space.pages().now().1 / NS;
+        if address != 0 {
+            self.put(address, &[seconds])?;
+        }
+        Ok(seconds)
+    }
+
+    pub(super) fn nanosleep(&mut self, address: u64) -> Answer {
+        let [seconds, ns] = self.get(address)?;
+        if ns >= NS || seconds >> 63 != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let machine = self.space.pages();
+        let until = machine.now().0.saturating_add(seconds.saturating_mul(NS).saturating_add(ns));
+        while machine.now().0 < until {
+            machine.idle(until);
+        }
+        Ok(0)
+    }
+}

@@ -1,0 +1,79 @@
+//! What a call reads and writes of its program's memory, and what it needs of the machine.
+
+use super::Process;
+use crate::{
+    errno::Errno,
+    mm::{Access, Pages},
+};
+use core::ops::Range;
+
+/// A standard stream that is written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Output,
+    /// Standard error.
+    Error,
+}
+
+/// What the image gives.
+pub trait Machine: Pages {
+    /// Memory of the program that can be read: the caller has asked [`crate::mm::Space::check`].
+    fn bytes(&self, range: Range<u64>) -> &[u8];
+
+    /// The same of memory that can be written.
+    fn bytes_mut(&mut self, range: Range<u64>) -> &mut [u8];
+
+    /// The base of FS, which belongs to the thread.
+    fn fs_base(&self) -> u64;
+
+    /// Sets it.
+    fn set_fs_base(&mut self, base: u64);
+
+    /// Nanoseconds since the VM started, and since 1970.
+    fn now(&self) -> (u64, u64);
+
+    /// Nanoseconds of CPU time.
+    fn cpu_ns(&self) -> u64;
+
+    /// Gives the CPU away until then, by the first clock of [`Machine::now`], or until something happens.
+    fn idle(&mut self, until_ns: u64);
+
+    /// Fills `bytes` with what nobody can guess.
+    fn random(&mut self, bytes: &mut [u8]);
+
+    /// Writes to a standard stream.
+    fn write(&mut self, stream: Stream, bytes: &[u8]);
+
+    /// Reads standard input, waiting for it; 0 at its end.
+    fn read(&mut self, bytes: &mut [u8]) -> usize;
+}
+
+impl<M: Machine> Process<M> {
+    /// Bytes of the program, to be read.
+    pub(super) fn input(&mut self, address: u64, bytes: u64) -> Result<&[u8], Errno> {
+        self.space.check_bytes(address, bytes, Access::Read)?;
+        Ok(self.space.pages().bytes(address..address + bytes))
+    }
+
+    /// Bytes of the program, to be written.
+    pub(super) fn output(&mut self, address: u64, bytes: u64) -> Result<&mut [u8], Errno> {
+        self.space.check_bytes(address, bytes, Access::Write)?;
+        Ok(self.space.pages().bytes_mut(address..address + bytes))
+    }
+
+    /// Writes words at `address`.
+    pub(super) fn put(&mut self, address: u64, words: &[u64]) -> Result<u64, Errno> {
+        let out = self.output(address, size_of_val(words) as u64)?;
+        for (place, word) in out.chunks_exact_mut(8).zip(words) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+        Ok(0)
+    }
+
+    /// Reads words at `address`.
+    pub(super) fn get<const N: usize>(&mut self, address: u64) -> Result<[u64; N], Errno> {
+        let (words, _) = self.input(address, 8 * N as u64)?.as_chunks();
+        Ok(core::array::from_fn(|n| words.get(n).map_or(0, |word| u64::from_le_bytes(*word))))
+    }
+}
