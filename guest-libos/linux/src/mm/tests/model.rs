@@ -2,7 +2,7 @@
 
 use super::machine::{ARENA, ARENA_PAGES, Machine, PROGRAM, PROGRAM_PAGES, RESERVE, RESERVE_PAGES, areas, pages};
 use crate::errno::Errno;
-use crate::mm::{Access, File, PAGE_BYTES, Request, Rights, Space};
+use crate::mm::{Access, Areas, Backing, File, PAGE_BYTES, Request, Rights, Space};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -63,6 +63,7 @@ struct Page {
 }
 
 struct Model {
+    areas: Areas,
     space: Space<Machine>,
     mapped: BTreeMap<u64, Page>,
     /// Pages that something may ever have been written to.
@@ -71,14 +72,14 @@ struct Model {
 }
 
 impl Model {
-    fn new() -> Self {
-        let space = Space::new(areas(), Machine::new(usize::MAX / 2)).expect("areas as they should be");
-        Self { space, mapped: BTreeMap::new(), written: BTreeSet::new(), brk: ARENA }
+    fn new(areas: Areas) -> Self {
+        let space = Space::new(areas.clone(), Machine::new(usize::MAX / 2)).expect("areas as they should be");
+        Self { areas, space, mapped: BTreeMap::new(), written: BTreeSet::new(), brk: ARENA }
     }
 
-    fn in_area(range: &Range<u64>) -> bool {
-        let areas = areas();
-        [areas.program, areas.arena, areas.reserve].iter().any(|a| a.start <= range.start && range.end <= a.end)
+    fn in_area(&self, range: &Range<u64>) -> bool {
+        let Areas { program, arena, reserve } = &self.areas;
+        [program, arena, reserve].iter().any(|a| a.start <= range.start && range.end <= a.end)
     }
 
     fn free(&self, range: &Range<u64>) -> bool {
@@ -91,7 +92,7 @@ impl Model {
 
     /// Whether the arena or the reserve has a gap of so many bytes.
     fn has_gap(&self, bytes: u64) -> bool {
-        [areas().arena, areas().reserve]
+        [&self.areas.arena, &self.areas.reserve]
             .into_iter()
             .any(|area| pages(area.clone()).any(|at| at + bytes <= area.end && self.free(&(at..at + bytes))))
     }
@@ -112,6 +113,19 @@ impl Model {
     }
 
     fn step(&mut self, step: &Step) {
+        if let Step::Unmap { place, .. } | Step::Protect { place, .. } | Step::Remap { place, .. } = *step {
+            // What is found here must be forgotten if it changes.
+            for access in [Access::Read, Access::Write] {
+                let _ = self.space.check_bytes(address(place), 1, access);
+            }
+            self.forgotten_step(step);
+            self.check_at(address(place));
+        } else {
+            self.forgotten_step(step);
+        }
+    }
+
+    fn forgotten_step(&mut self, step: &Step) {
         match *step {
             Step::Map { place, pages, prot, flags, file } => self.map_step(place, pages, prot, flags, file),
             Step::Unmap { place, pages } => {
@@ -146,10 +160,10 @@ impl Model {
             Ok(result) => result,
             Err(Errno::EEXIST) => return assert!(flags == NOREPLACE && !self.free(&wanted)),
             Err(error) if flags == 0 => return assert!(error == Errno::ENOMEM && !self.has_gap(bytes)),
-            Err(error) => return assert!(error == Errno::ENOMEM && !Self::in_area(&wanted)),
+            Err(error) => return assert!(error == Errno::ENOMEM && !self.in_area(&wanted)),
         };
         let range = result..result + bytes;
-        assert!(Self::in_area(&range));
+        assert!(self.in_area(&range));
         assert!(flags == 0 || range == wanted);
         assert!(flags == FIXED || self.free(&range));
         self.unmap(range.clone());
@@ -191,7 +205,7 @@ impl Model {
                 assert_eq!(error, Errno::ENOMEM);
                 let file = first.is_some_and(|page| page.bias.is_some()) && bytes > old.end - at;
                 let target =
-                    if flags == 3 { Self::in_area(&(to..to + bytes)) } else { flags == 1 && self.has_gap(bytes) };
+                    if flags == 3 { self.in_area(&(to..to + bytes)) } else { flags == 1 && self.has_gap(bytes) };
                 return assert!(file || !target);
             }
         };
@@ -202,6 +216,10 @@ impl Model {
         let template = first.expect("it was mapped");
         let bias = template.bias.map(|bias| bias.wrapping_add(at).wrapping_sub(result));
         for (i, page) in pages(result..result + bytes).enumerate() {
+            if self.written.contains(&(at + i as u64 * PAGE_BYTES)) {
+                // It may be copied, whatever it contains.
+                self.written.insert(page);
+            }
             let bytes = kept.get(i).map_or_else(|| vec![0; 4096], |page| page.bytes.clone());
             self.map(page..page + PAGE_BYTES, &Page { bytes, bias, ..template.clone() });
         }
@@ -233,16 +251,28 @@ impl Model {
         self.brk = end;
     }
 
+    /// Compares what a system call may do with the page at `at`.
+    fn check_at(&self, at: u64) {
+        let page = self.mapped.get(&at);
+        for access in [Access::Read, Access::Write] {
+            let allowed = self.space.check_bytes(at + 1, PAGE_BYTES - 1, access).is_ok();
+            assert_eq!(allowed, page.is_some_and(|page| page.rights.allow(access)), "{at:#x} {access:?}");
+        }
+    }
+
     /// Compares the two spaces.
     fn compare(&mut self) {
         assert_eq!(self.space.mapped(), self.mapped.len() as u64 * PAGE_BYTES);
         let areas = areas();
         for at in [areas.program, areas.arena, areas.reserve].into_iter().flat_map(pages) {
+            self.check_at(at);
             let page = self.mapped.get(&at);
-            for access in [Access::Read, Access::Write] {
-                let allowed = self.space.check_bytes(at + 1, PAGE_BYTES - 1, access).is_ok();
-                assert_eq!(allowed, page.is_some_and(|page| page.rights.allow(access)), "{at:#x} {access:?}");
-            }
+            let run = self.space.mappings.from(at).first().filter(|run| run.start <= at);
+            let bias = run.and_then(|run| match run.value.backing {
+                Backing::File { bias, .. } => Some(bias),
+                _ => None,
+            });
+            assert_eq!(bias, page.and_then(|page| page.bias));
             let real = self.space.pages().pages.get(&at);
             match (page, real) {
                 (Some(page), Some(real)) => {
@@ -259,11 +289,12 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(600))]
 
     #[test]
-    fn the_space_is_an_array_of_pages(steps in prop::collection::vec(step(), 1..40)) {
-        let mut model = Model::new();
+    fn the_space_is_an_array_of_pages(steps in prop::collection::vec(step(), 1..40), reserve: bool) {
+        let end = if reserve { areas().reserve.end } else { RESERVE };
+        let mut model = Model::new(Areas { reserve: RESERVE..end, ..areas() });
         for step in &steps {
             model.step(step);
             model.compare();
