@@ -118,11 +118,23 @@ fn pieces_that_move_over_themselves_arrive_whole() {
 
 #[test]
 fn a_move_that_finds_no_pages_loses_nothing() {
-    let mut space = space(3);
-    let at = map(&mut space, 24, WRITE);
-    assert_eq!(space.mremap(at, 24 * PAGE_BYTES, 25 * PAGE_BYTES, MAY_MOVE, 0), Err(Errno::ENOMEM));
-    assert_eq!(space.check_bytes(at, 24 * PAGE_BYTES, Access::Write), Ok(()));
-    assert_eq!(space.pages().spare, 3);
+    // None at all, and all but for the last one.
+    for spare in [3, 24] {
+        let mut space = space(spare);
+        let at = map(&mut space, 24, WRITE);
+        assert_eq!(space.mremap(at, 24 * PAGE_BYTES, 25 * PAGE_BYTES, MAY_MOVE, 0), Err(Errno::ENOMEM));
+        assert_eq!(space.check_bytes(at, 24 * PAGE_BYTES, Access::Write), Ok(()));
+        assert_eq!(space.pages().spare, spare);
+    }
+}
+
+#[test]
+fn a_move_shows_nothing_of_what_it_replaces() {
+    let mut space = space(0);
+    let (target, at) = (map(&mut space, 1, WRITE), map(&mut space, 1, READ));
+    space.pages().writable(target).bytes[0] = 1;
+    assert_eq!(space.mremap(at, PAGE_BYTES, PAGE_BYTES, MAY_MOVE | 2, target), Ok(target));
+    assert_eq!(space.pages().pages[&target].bytes[0], 0);
 }
 
 #[test]
