@@ -1,12 +1,13 @@
 //! Programs for Linux: what their files ask for, where they come to lie, and the stack they start with.
 //!
-//! Pure. The loader of the image calls [`parse`], chooses a [`Layout`], maps each segment, and writes the [`Start`] to the
-//! stack. The file is hostile: whatever it says, a [`Program`] keeps the rules that its documentation names.
+//! Pure. The loader of the image calls [`parse`], chooses a [`Layout`], calls [`Program::load`], and writes the [`Start`]
+//! to the stack. The file is hostile: whatever it says, a [`Program`] keeps the rules that its documentation names.
 //!
 //! Sources: the System V ABI for x86-64, `fs/binfmt_elf.c` of Linux.
 
 mod functions;
 mod layout;
+mod load;
 mod parse;
 mod stack;
 

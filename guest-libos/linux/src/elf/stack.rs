@@ -13,6 +13,8 @@ use linux_raw_sys::auxvec as at;
 const TICKS_PER_SECOND: u64 = 100;
 /// Bytes of a program header: `AT_PHENT`.
 const HEADER_BYTES: u64 = 56;
+/// Least `AT_MINSIGSTKSZ`, the constant of old headers: glibc asserts that it is not 0.
+const SIGNAL_STACK_MIN: u64 = 2048;
 /// `AT_PLATFORM`.
 const PLATFORM: &[u8] = b"x86_64";
 
@@ -43,7 +45,7 @@ pub struct Start<'a> {
     pub random: [u8; 16],
     /// Where the vDSO's ELF header lies, if there is one.
     pub vdso: Option<u64>,
-    /// Least bytes of a stack for a signal's handler.
+    /// Least bytes of a stack for a signal's handler; 2,048 are told if it is less.
     pub signal_stack_bytes: u64,
 }
 
@@ -82,7 +84,7 @@ impl Start<'_> {
     fn auxiliary(&self, path: u64, platform: u64, random: u64) -> Vec<[u64; 2]> {
         let (user, group) = (u64::from(self.user.0), u64::from(self.user.1));
         let rest = [
-            (at::AT_MINSIGSTKSZ, self.signal_stack_bytes),
+            (at::AT_MINSIGSTKSZ, self.signal_stack_bytes.max(SIGNAL_STACK_MIN)),
             (at::AT_HWCAP, self.hwcap),
             (at::AT_PAGESZ, PAGE_BYTES),
             (at::AT_CLKTCK, TICKS_PER_SECOND),

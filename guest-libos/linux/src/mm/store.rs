@@ -129,24 +129,18 @@ impl<P: Pages> Store<P> {
         claimed
     }
 
-    /// Moves what is live in `from` to `to` of the same length, which may overlap it. Nothing is left in `from`, and
-    /// nothing else in `to`.
+    /// Moves what is live in `from` to `to`, where nothing is live but what overlaps it; nothing else is left of `from`.
+    /// If they overlap, `to` is the lower one: the pieces are copied in ascending order.
     pub(super) fn relocate(&mut self, from: &Range<u64>, to: u64) -> Result<(), Errno> {
-        let target = to..to + (from.end - from.start);
         let moved = |range: &Range<u64>| range.start - from.start + to..range.end - from.start + to;
-        let mut live = self.live(from);
+        let live = self.live(from);
         for range in &live {
             self.settle(range, Rights::Write)?;
             self.settle(&moved(range), Rights::Write)?;
         }
-        if to > from.start {
-            // Towards what was not yet copied: the last first.
-            live.reverse();
-        }
         for range in &live {
             self.pages.copy(range.start, moved(range).start, range.end - range.start);
         }
-        self.forget(&target);
         self.forget(from);
         for range in &live {
             self.content.set(&moved(range), Content::Live);

@@ -75,6 +75,7 @@ proptest! {
         prop_assert_eq!(read.string(value(at::AT_PLATFORM).unwrap()), b"x86_64");
         prop_assert_eq!(&read.string(value(at::AT_RANDOM).unwrap())[..16], b"0123456789abcdef");
         prop_assert_eq!(value(at::AT_SYSINFO_EHDR), vdso);
+        prop_assert_eq!(value(at::AT_MINSIGSTKSZ), Some(2048));
         prop_assert_eq!(value(at::AT_ENTRY), Some(0x40_1000));
         prop_assert_eq!((value(at::AT_PHDR), value(at::AT_PHNUM), value(at::AT_PHENT)), (Some(0x40_0040), Some(9), Some(56)));
         prop_assert_eq!((value(at::AT_UID), value(at::AT_EGID), value(at::AT_SECURE)), (Some(7), Some(8), Some(0)));

@@ -3,4 +3,5 @@
 mod hostile;
 mod machine;
 mod model;
+mod step;
 mod unit;

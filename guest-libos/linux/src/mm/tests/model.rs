@@ -1,56 +1,14 @@
 //! The address space against a naive one, in which each page stands alone.
 
-use super::machine::{ARENA, ARENA_PAGES, Machine, PROGRAM, PROGRAM_PAGES, RESERVE, RESERVE_PAGES, areas, pages};
+use super::machine::{ARENA, ARENA_PAGES, Machine, PROGRAM_PAGES, RESERVE, areas, pages};
+use super::step::{FIXED, NOREPLACE, Step, address, step};
 use crate::errno::Errno;
-use crate::mm::{Access, File, PAGE_BYTES, Request, Rights, Space};
+use crate::mm::{Access, Areas, Backing, File, PAGE_BYTES, Request, Rights, Space};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-const FIXED: u64 = 0x10;
-const NOREPLACE: u64 = 0x10_0000;
 const ANONYMOUS: u64 = 0x20;
-
-/// What a program does. Places are numbers of pages, over all areas and a bit beyond.
-#[derive(Clone, Debug)]
-enum Step {
-    Map { place: u64, pages: u64, prot: u64, flags: u64, file: Option<usize> },
-    Unmap { place: u64, pages: u64 },
-    Protect { place: u64, pages: u64, prot: u64 },
-    Remap { place: u64, old: u64, new: u64, flags: u64, to: u64 },
-    DontNeed { place: u64, pages: u64 },
-    Brk { pages: u64 },
-    Write { place: u64, byte: u8 },
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let place =
-        || prop_oneof![4 => 0..PROGRAM_PAGES + ARENA_PAGES, 1 => 0..PROGRAM_PAGES + ARENA_PAGES + RESERVE_PAGES + 4];
-    let count = || prop_oneof![4 => 1u64..6, 1 => 1u64..30];
-    let prot = || prop_oneof![3 => Just(3u64), 2 => Just(0u64), 1 => Just(1u64), 1 => Just(5u64)];
-    let flags = prop_oneof![4 => Just(0), 2 => Just(FIXED), 1 => Just(NOREPLACE)];
-    let file = prop_oneof![3 => Just(None), 1 => (0usize..30_000).prop_map(Some)];
-    prop_oneof![
-        4 => (place(), count(), prot(), flags, file)
-            .prop_map(|(place, pages, prot, flags, file)| Step::Map { place, pages, prot, flags, file }),
-        2 => (place(), count()).prop_map(|(place, pages)| Step::Unmap { place, pages }),
-        3 => (place(), count(), prot()).prop_map(|(place, pages, prot)| Step::Protect { place, pages, prot }),
-        3 => (place(), count(), count(), 0u64..4, place())
-            .prop_map(|(place, old, new, flags, to)| Step::Remap { place, old, new, flags, to }),
-        1 => (place(), count()).prop_map(|(place, pages)| Step::DontNeed { place, pages }),
-        1 => (0u64..12).prop_map(|pages| Step::Brk { pages }),
-        6 => (place(), 1u8..).prop_map(|(place, byte)| Step::Write { place, byte }),
-    ]
-}
-
-fn address(place: u64) -> u64 {
-    let (start, page) = match place {
-        0..PROGRAM_PAGES => (PROGRAM, place),
-        _ if place < PROGRAM_PAGES + ARENA_PAGES => (ARENA, place - PROGRAM_PAGES),
-        _ => (RESERVE, place - PROGRAM_PAGES - ARENA_PAGES),
-    };
-    start + page * PAGE_BYTES
-}
 
 /// A mapped page of the naive space.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,6 +21,7 @@ struct Page {
 }
 
 struct Model {
+    areas: Areas,
     space: Space<Machine>,
     mapped: BTreeMap<u64, Page>,
     /// Pages that something may ever have been written to.
@@ -71,14 +30,14 @@ struct Model {
 }
 
 impl Model {
-    fn new() -> Self {
-        let space = Space::new(areas(), Machine::new(usize::MAX / 2)).expect("areas as they should be");
-        Self { space, mapped: BTreeMap::new(), written: BTreeSet::new(), brk: ARENA }
+    fn new(areas: Areas) -> Self {
+        let space = Space::new(areas.clone(), Machine::new(usize::MAX / 2)).expect("areas as they should be");
+        Self { areas, space, mapped: BTreeMap::new(), written: BTreeSet::new(), brk: ARENA }
     }
 
-    fn in_area(range: &Range<u64>) -> bool {
-        let areas = areas();
-        [areas.program, areas.arena, areas.reserve].iter().any(|a| a.start <= range.start && range.end <= a.end)
+    fn in_area(&self, range: &Range<u64>) -> bool {
+        let Areas { program, arena, reserve } = &self.areas;
+        [program, arena, reserve].iter().any(|a| a.start <= range.start && range.end <= a.end)
     }
 
     fn free(&self, range: &Range<u64>) -> bool {
@@ -91,7 +50,7 @@ impl Model {
 
     /// Whether the arena or the reserve has a gap of so many bytes.
     fn has_gap(&self, bytes: u64) -> bool {
-        [areas().arena, areas().reserve]
+        [&self.areas.arena, &self.areas.reserve]
             .into_iter()
             .any(|area| pages(area.clone()).any(|at| at + bytes <= area.end && self.free(&(at..at + bytes))))
     }
@@ -112,6 +71,19 @@ impl Model {
     }
 
     fn step(&mut self, step: &Step) {
+        if let Step::Unmap { place, .. } | Step::Protect { place, .. } | Step::Remap { place, .. } = *step {
+            // What is found here must be forgotten if it changes.
+            for access in [Access::Read, Access::Write] {
+                let _ = self.space.check_bytes(address(place), 1, access);
+            }
+            self.forgotten_step(step);
+            self.check_at(address(place));
+        } else {
+            self.forgotten_step(step);
+        }
+    }
+
+    fn forgotten_step(&mut self, step: &Step) {
         match *step {
             Step::Map { place, pages, prot, flags, file } => self.map_step(place, pages, prot, flags, file),
             Step::Unmap { place, pages } => {
@@ -146,10 +118,10 @@ impl Model {
             Ok(result) => result,
             Err(Errno::EEXIST) => return assert!(flags == NOREPLACE && !self.free(&wanted)),
             Err(error) if flags == 0 => return assert!(error == Errno::ENOMEM && !self.has_gap(bytes)),
-            Err(error) => return assert!(error == Errno::ENOMEM && !Self::in_area(&wanted)),
+            Err(error) => return assert!(error == Errno::ENOMEM && !self.in_area(&wanted)),
         };
         let range = result..result + bytes;
-        assert!(Self::in_area(&range));
+        assert!(self.in_area(&range));
         assert!(flags == 0 || range == wanted);
         assert!(flags == FIXED || self.free(&range));
         self.unmap(range.clone());
@@ -191,7 +163,7 @@ impl Model {
                 assert_eq!(error, Errno::ENOMEM);
                 let file = first.is_some_and(|page| page.bias.is_some()) && bytes > old.end - at;
                 let target =
-                    if flags == 3 { Self::in_area(&(to..to + bytes)) } else { flags == 1 && self.has_gap(bytes) };
+                    if flags == 3 { self.in_area(&(to..to + bytes)) } else { flags == 1 && self.has_gap(bytes) };
                 return assert!(file || !target);
             }
         };
@@ -202,6 +174,10 @@ impl Model {
         let template = first.expect("it was mapped");
         let bias = template.bias.map(|bias| bias.wrapping_add(at).wrapping_sub(result));
         for (i, page) in pages(result..result + bytes).enumerate() {
+            if self.written.contains(&(at + i as u64 * PAGE_BYTES)) {
+                // It may be copied, whatever it contains.
+                self.written.insert(page);
+            }
             let bytes = kept.get(i).map_or_else(|| vec![0; 4096], |page| page.bytes.clone());
             self.map(page..page + PAGE_BYTES, &Page { bytes, bias, ..template.clone() });
         }
@@ -233,16 +209,28 @@ impl Model {
         self.brk = end;
     }
 
+    /// Compares what a system call may do with the page at `at`.
+    fn check_at(&self, at: u64) {
+        let page = self.mapped.get(&at);
+        for access in [Access::Read, Access::Write] {
+            let allowed = self.space.check_bytes(at + 1, PAGE_BYTES - 1, access).is_ok();
+            assert_eq!(allowed, page.is_some_and(|page| page.rights.allow(access)), "{at:#x} {access:?}");
+        }
+    }
+
     /// Compares the two spaces.
     fn compare(&mut self) {
         assert_eq!(self.space.mapped(), self.mapped.len() as u64 * PAGE_BYTES);
         let areas = areas();
         for at in [areas.program, areas.arena, areas.reserve].into_iter().flat_map(pages) {
+            self.check_at(at);
             let page = self.mapped.get(&at);
-            for access in [Access::Read, Access::Write] {
-                let allowed = self.space.check_bytes(at + 1, PAGE_BYTES - 1, access).is_ok();
-                assert_eq!(allowed, page.is_some_and(|page| page.rights.allow(access)), "{at:#x} {access:?}");
-            }
+            let run = self.space.mappings.from(at).first().filter(|run| run.start <= at);
+            let bias = run.and_then(|run| match run.value.backing {
+                Backing::File { bias, .. } => Some(bias),
+                _ => None,
+            });
+            assert_eq!(bias, page.and_then(|page| page.bias));
             let real = self.space.pages().pages.get(&at);
             match (page, real) {
                 (Some(page), Some(real)) => {
@@ -259,11 +247,12 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(600))]
 
     #[test]
-    fn the_space_is_an_array_of_pages(steps in prop::collection::vec(step(), 1..40)) {
-        let mut model = Model::new();
+    fn the_space_is_an_array_of_pages(steps in prop::collection::vec(step(), 1..40), reserve: bool) {
+        let end = if reserve { areas().reserve.end } else { RESERVE };
+        let mut model = Model::new(Areas { reserve: RESERVE..end, ..areas() });
         for step in &steps {
             model.step(step);
             model.compare();

@@ -60,6 +60,10 @@ fn a_large_reservation_takes_no_memory_until_it_is_committed() {
     assert_eq!(space.mmap(&request(at + PAGE_BYTES, 1, WRITE, FIXED)), Ok(at + PAGE_BYTES));
     space.munmap(at, 60 * PAGE_BYTES).unwrap();
     assert_eq!(space.pages().spare, 3);
+    // Nothing of it is remembered.
+    let (at, exits) = (space.mmap(&request(0, 60, 0, NORESERVE)).unwrap(), space.pages().exits);
+    assert_eq!(space.mremap(at, 30 * PAGE_BYTES, 30 * PAGE_BYTES, MAY_MOVE | 2, RESERVE), Ok(RESERVE));
+    assert_eq!(space.pages().exits, exits);
 }
 
 #[test]
@@ -94,12 +98,43 @@ fn a_mapping_larger_than_half_of_memory_can_grow() {
 }
 
 #[test]
+fn pieces_that_move_over_themselves_arrive_whole() {
+    let mut space = space(0);
+    let at = map(&mut space, 21, READ);
+    assert_eq!(at, ARENA + 3 * PAGE_BYTES);
+    let used = [0, 1, 4, 5, 6, 20];
+    for page in used {
+        space.mprotect(at + page * PAGE_BYTES, PAGE_BYTES, WRITE).unwrap();
+        space.pages().writable(at + page * PAGE_BYTES).bytes[0] = page as u8 + 1;
+    }
+    space.mprotect(at, 21 * PAGE_BYTES, READ).unwrap();
+    assert_eq!(space.mremap(at, 21 * PAGE_BYTES, 23 * PAGE_BYTES, MAY_MOVE, 0), Ok(at - 2 * PAGE_BYTES));
+    for page in 0..23 {
+        let expected = if used.contains(&page) { page as u8 + 1 } else { 0 };
+        let moved = &space.pages().pages[&(at + page * PAGE_BYTES - 2 * PAGE_BYTES)];
+        assert_eq!((moved.bytes[0], moved.rights), (expected, Rights::Read), "{page}");
+    }
+}
+
+#[test]
 fn a_move_that_finds_no_pages_loses_nothing() {
-    let mut space = space(3);
-    let at = map(&mut space, 24, WRITE);
-    assert_eq!(space.mremap(at, 24 * PAGE_BYTES, 25 * PAGE_BYTES, MAY_MOVE, 0), Err(Errno::ENOMEM));
-    assert_eq!(space.check_bytes(at, 24 * PAGE_BYTES, Access::Write), Ok(()));
-    assert_eq!(space.pages().spare, 3);
+    // None at all, and all but for the last one.
+    for spare in [3, 24] {
+        let mut space = space(spare);
+        let at = map(&mut space, 24, WRITE);
+        assert_eq!(space.mremap(at, 24 * PAGE_BYTES, 25 * PAGE_BYTES, MAY_MOVE, 0), Err(Errno::ENOMEM));
+        assert_eq!(space.check_bytes(at, 24 * PAGE_BYTES, Access::Write), Ok(()));
+        assert_eq!(space.pages().spare, spare);
+    }
+}
+
+#[test]
+fn a_move_shows_nothing_of_what_it_replaces() {
+    let mut space = space(0);
+    let (target, at) = (map(&mut space, 1, WRITE), map(&mut space, 1, READ));
+    space.pages().writable(target).bytes[0] = 1;
+    assert_eq!(space.mremap(at, PAGE_BYTES, PAGE_BYTES, MAY_MOVE | 2, target), Ok(target));
+    assert_eq!(space.pages().pages[&target].bytes[0], 0);
 }
 
 #[test]
