@@ -49,6 +49,7 @@ fn what_does_not_fit_on_the_disk_is_refused_and_the_rest_goes_on() {
     let node = Node::start_on(&place, disk.0.join("data"), "[unsigned]\noutput = \"64MiB\"\n");
     node.serves(&place);
 
+    let before = room(&disk.0);
     // An input that is too large, and output that is.
     let input = place.path("input");
     File::create(&input).and_then(|file| file.set_len(40 << 20)).expect("a file with a hole");
@@ -61,11 +62,13 @@ fn what_does_not_fit_on_the_disk_is_refused_and_the_rest_goes_on() {
     assert!(text(&line, "message").contains("disk"), "{line}");
     node.serves(&place);
 
-    eventually("its room is free again", || (room(&disk.0) > 20 << 20).then_some(()));
+    eventually("its room is free again", || (room(&disk.0) + (1 << 20) > before).then_some(()));
 
-    // Not a byte left. What the node has accepted goes on when there is room; what it cannot accept it refuses.
+    // Not a byte left, and results of more than the store's files have room for. What the node has accepted goes on when
+    // there is room; what it cannot accept it refuses.
     let filler = disk.fill();
-    let array = ["--id", "array", "--array", "0-199", "--json", "--timeout", "3s", "--", "{index}"];
+    let long = "x".repeat(24 << 10);
+    let array = ["--id", "array", "--array", "0-399", "--json", "--timeout", "5s", "--", "{index}", &long];
     let done = node.submit(&place, place.image("hello")).args(array).fail_with([]);
     let accepted = done.stderr.contains("job array goes on");
     assert!(accepted || done.stderr.contains("the node's disk is full"), "{done}");
@@ -76,9 +79,9 @@ fn what_does_not_fit_on_the_disk_is_refused_and_the_rest_goes_on() {
     if accepted {
         node.ask(&place, ["logs", "array", "-f"]).succeed();
         let lines = node.ask(&place, ["result", "array", "--json"]).succeed().lines();
-        assert_eq!(lines.len(), 200);
-        let right = |line: &Value| text(line, "stdout") == format!("Hello, {}!\n", line["index"]);
-        assert!(lines.iter().all(right), "{lines:?}");
+        assert_eq!(lines.len(), 400);
+        let right = |line: &Value| text(line, "stdout") == format!("Hello, {} {long}!\n", line["index"]);
+        assert!(lines.iter().all(right));
     }
     node.serves(&place);
     let again = node.ask(&place, ["result", "flood", "--json"]).end_with(125).line();

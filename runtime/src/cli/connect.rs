@@ -77,7 +77,7 @@ pub(crate) async fn connect(args: &NodeArgs) -> anyhow::Result<Connected> {
 }
 
 /// Pauses before a question is asked again whose connection broke.
-const PAUSES: [Duration; 4] =
+pub(crate) const PAUSES: [Duration; 4] =
     [Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(2), Duration::from_secs(5)];
 
 /// Connects and asks. Where the connection breaks on the way, as when the node is started anew, asks again over another:

@@ -3,7 +3,7 @@
 
 use super::{
     advice::{self, Origin},
-    connect::Connected,
+    connect::{Connected, PAUSES},
     failure::NO,
     keep::{self, Keep},
     lines::{Lines, void_note},
@@ -14,7 +14,7 @@ use super::{
 use crate::client::{
     check::Expectation,
     collect::{Finished, Seen},
-    fetch::{FetchError, fetch},
+    fetch::fetch,
     session::{Session, printable},
     watch::{Step, Watch},
 };
@@ -159,22 +159,28 @@ impl<'a> Waiter<'a> {
         }
     }
 
-    /// Fetches the outputs of a job that has some, where they are to be kept.
+    /// Fetches the outputs of a job that has some, where they are to be kept. Over another connection where one breaks, as
+    /// when the node is started anew: the watch finds out by itself.
     async fn fetch(&self, watch: &Watch<'_>, connected: &Connected, finished: &Finished) -> anyhow::Result<()> {
         let Some(directory) = &self.keep.outputs else { return Ok(()) };
-        let limit_bytes = self.keep.limit_bytes;
         if finished.result.outputs.0.iter().all(|output| output.bytes == 0 && !is_file(&output.channel)) {
             return Ok(());
         }
-        let index = finished.result.index;
-        let mut fetched = match fetch(watch.session(), self.expectation, index, limit_bytes).await {
-            Err(FetchError::Session(why)) if why.is_transient() => {
-                // The watch finds out by itself; here one new connection is enough, or the command fails.
-                self.note(format!("denali: {why}; trying again"));
-                let session = Session::open(&connected.target, &connected.key).await?;
-                keep::advised(fetch(&session, self.expectation, index, limit_bytes).await)?
+        let mut session = watch.session().clone();
+        let mut pauses = PAUSES.into_iter();
+        let mut fetched = loop {
+            match fetch(&session, self.expectation, finished.result.index, self.keep.limit_bytes).await {
+                Err(why) if why.is_transient() => {
+                    let Some(pause) = pauses.next() else { return Err(why.into()) };
+                    self.note(format!("denali: {why}; trying again in {}", units::show_micros(units::micros(pause))));
+                    tokio::time::sleep(pause).await;
+                }
+                fetched => break keep::advised(fetched)?,
             }
-            fetched => keep::advised(fetched)?,
+            match Session::open(&connected.target, &connected.key).await {
+                Err(why) if why.is_transient() => {}
+                opened => session = opened?,
+            }
         };
         if self.array { keep::all(directory, &mut fetched) } else { keep::files(directory, &mut fetched) }
     }
