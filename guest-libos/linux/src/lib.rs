@@ -5,3 +5,6 @@
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;
+
+pub mod errno;
+pub mod fs;
