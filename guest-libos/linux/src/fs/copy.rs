@@ -1,5 +1,9 @@
 //! sendfile(2) and copy_file_range(2): reads and writes in turn.
-use super::{Fs, Stop, inode::Kind, limits::CHUNK, limits::MAX_COPY};
+use super::{
+    Fs, Stop,
+    inode::{Ino, Kind},
+    limits::{CHUNK, MAX_COPY},
+};
 use crate::errno::Errno;
 use alloc::vec;
 use linux_raw_sys::general as abi;
@@ -47,11 +51,20 @@ impl Fs {
         if input.ino == output.ino {
             let start = |given: Option<i64>, offset: u64| given.unwrap_or_else(|| offset.cast_signed());
             let (source, target) = (start(wanted.from, input.offset), start(wanted.to, output.offset));
-            if source.abs_diff(target) < wanted.count as u64 {
+            // What is beyond the end is not copied, and so does not overlap.
+            let left = self.file_len(input.ino).saturating_sub(source.max(0).cast_unsigned());
+            if source.abs_diff(target) < left.min(wanted.count as u64) {
                 return Err(Errno::EINVAL.into());
             }
         }
         self.copy(to, from, wanted)
+    }
+
+    fn file_len(&self, ino: Ino) -> u64 {
+        match self.inodes.get(ino).map(|inode| &inode.kind) {
+            Ok(Kind::File(content)) => content.len(),
+            _ => 0,
+        }
     }
 
     fn copy(&mut self, to: i32, from: i32, wanted: Copied) -> Result<Copied, Stop> {

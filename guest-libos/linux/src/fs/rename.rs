@@ -14,8 +14,8 @@ impl Fs {
         if flags & !(abi::RENAME_NOREPLACE | abi::RENAME_EXCHANGE) != 0 || keep && exchange {
             return Err(Errno::EINVAL);
         }
-        let from = self.place(olddir, old, Follow::Never)?;
-        let to = self.place(newdir, new, Follow::Never)?;
+        let from = self.place(olddir, old, Follow::Parent)?;
+        let to = self.place(newdir, new, Follow::Parent)?;
         if self.mount(from.directory)? != self.mount(to.directory)? {
             return Err(Errno::EXDEV);
         }
@@ -25,7 +25,9 @@ impl Fs {
         if to.last != Last::Name {
             return Err(if keep { Errno::EEXIST } else { Errno::EBUSY });
         }
-        let (source, target) = (from.node.ok_or(Errno::ENOENT)?, to.node);
+        let source = self.entry(from.directory, &from.name)?.ok_or(Errno::ENOENT)?;
+        let target = self.entry(to.directory, &to.name)?;
+        let (from, to) = (Place { node: Some(source), ..from }, Place { node: target, ..to });
         self.check_slashes(&from, &to, source, keep, exchange)?;
         self.check_loops(&from, &to, exchange)?;
         let Node::Inode(ino) = source else { return Err(Errno::EROFS) };

@@ -40,6 +40,7 @@ impl Fs {
 
     /// fallocate(2). Memory is only reserved when it is written to.
     pub fn fallocate(&mut self, fd: i32, mode: u32, offset: i64, len: i64) -> Result<(), Errno> {
+        let open = self.description(fd)?;
         let keep = mode & abi::FALLOC_FL_KEEP_SIZE != 0;
         let (Ok(start), Ok(count @ 1..)) = (u64::try_from(offset), u64::try_from(len)) else {
             return Err(Errno::EINVAL);
@@ -50,7 +51,6 @@ impl Fs {
         {
             return Err(Errno::EOPNOTSUPP);
         }
-        let open = self.description(fd)?;
         let ino = open.ino;
         if !open.writable() {
             return Err(Errno::EBADF);

@@ -37,6 +37,8 @@ pub(super) enum Follow {
     IfSlash,
     /// Never: the entry itself is meant.
     Never,
+    /// It is not even looked at: only the directory and the name are wanted.
+    Parent,
     /// Follow it if so, in a call that may make a regular file: a slash after the name is `EISDIR`.
     Create(bool),
 }
@@ -180,6 +182,7 @@ impl Fs {
             let (last, after) = walk.run()?;
             slash |= after && last == Last::Name;
             let node = match last {
+                _ if follow == Follow::Parent => None,
                 Last::Name if slash && matches!(follow, Follow::Create(_)) => return Err(Errno::EISDIR),
                 Last::Name => self.entry(walk.at, &walk.name)?,
                 Last::Dot | Last::Root => Some(Node::Inode(walk.at)),
@@ -188,7 +191,7 @@ impl Fs {
             let follows = match follow {
                 Follow::Always | Follow::Create(true) => true,
                 Follow::IfSlash => slash,
-                Follow::Never | Follow::Create(false) => false,
+                Follow::Never | Follow::Parent | Follow::Create(false) => false,
             };
             if let Some(found) = node.filter(|_| follows) {
                 walk.texts.clear();
