@@ -177,6 +177,7 @@ impl Fs {
             pipe.edges.read += 1;
             pipe.edges.write += 1;
         }
+        self.inodes.budget.release(open.text.len());
         self.inodes.release(open.ino);
         self.tell_closed();
     }

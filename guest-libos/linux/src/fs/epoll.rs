@@ -4,13 +4,13 @@
 //! again, so one that was closed is found out when it is looked at. An instance inside another is refused.
 use super::{
     Fs,
-    inode::{Kind, Mount},
-    limits::MAX_INTERESTS,
+    inode::{Ino, Kind, Mount},
+    limits::{INTEREST_COST, MAX_INTERESTS},
     ready::Edges,
     world::Events,
 };
 use crate::errno::Errno;
-use alloc::collections::BTreeMap;
+use alloc::{collections::BTreeMap, vec::Vec};
 use core::ops::Bound;
 use linux_raw_sys::general as abi;
 
@@ -63,25 +63,36 @@ impl Fs {
         let key = (fd, self.description_id(fd)?);
         let target = self.description(fd)?.ino;
         match self.inodes.get(target)?.kind {
-            Kind::File(_) | Kind::Directory(_) | Kind::Descriptors(_) | Kind::Symlink(_) | Kind::Device(_) => {
+            Kind::File(_)
+            | Kind::Directory(_)
+            | Kind::Descriptors(_)
+            | Kind::Symlink(_)
+            | Kind::Device(_)
+            | Kind::Generated(_) => {
                 return Err(Errno::EPERM);
             }
             Kind::Epoll(_) if target != epoll => return Err(Errno::ELOOP),
             Kind::Epoll(_) => return Err(Errno::EINVAL),
             _ => {}
         }
-        let live: alloc::vec::Vec<Key> = self.gone(epoll)?;
+        let gone = self.gone(epoll)?;
+        // Before, since it is what can fail: what is not needed after all is given back.
+        let more = if operation == abi::EPOLL_CTL_ADD { INTEREST_COST } else { 0 };
+        self.inodes.budget.charge(more)?;
         let Kind::Epoll(epoll) = &mut self.inodes.get_mut(epoll)?.kind else { return Err(Errno::EINVAL) };
-        for gone in live {
+        let before = epoll.cost() + more;
+        for gone in gone {
             epoll.interests.remove(&gone);
         }
-        epoll.control(operation, key, event)?;
+        let result = epoll.control(operation, key, event);
+        let after = epoll.cost();
+        self.inodes.budget.release(before - after);
         self.touch();
-        Ok(())
+        result
     }
 
     /// The interests of an instance whose descriptions were closed.
-    fn gone(&self, ino: super::inode::Ino) -> Result<alloc::vec::Vec<Key>, Errno> {
+    fn gone(&self, ino: Ino) -> Result<Vec<Key>, Errno> {
         let Kind::Epoll(epoll) = &self.inodes.get(ino)?.kind else { return Err(Errno::EINVAL) };
         let full = epoll.interests.len() >= MAX_INTERESTS / 2;
         let gone = |key: &&Key| full && self.descriptions.get(key.1).is_none();
@@ -126,7 +137,7 @@ impl Fs {
         let round =
             epoll.interests.range((start, Bound::Unbounded)).chain(epoll.interests.range((Bound::Unbounded, end)));
         let ready = round.filter_map(|(key, interest)| Some((*key, self.interest_ready(*key, interest)?)));
-        let ready: alloc::vec::Vec<_> = ready.take(events.len()).collect();
+        let ready: Vec<_> = ready.take(events.len()).collect();
         let Kind::Epoll(epoll) = &mut self.inodes.get_mut(ino)?.kind else { return Err(Errno::EINVAL) };
         for ((key, (ready, edges)), event) in ready.iter().zip(events) {
             if let Some(interest) = epoll.interests.get_mut(key) {
@@ -141,6 +152,11 @@ impl Fs {
 }
 
 impl Epoll {
+    /// Bytes that the interests are charged with.
+    pub(super) fn cost(&self) -> usize {
+        self.interests.len() * INTEREST_COST
+    }
+
     fn control(&mut self, operation: u32, key: Key, event: EpollEvent) -> Result<(), Errno> {
         let interest = Interest { events: event.events, data: event.data, seen: None, spent: false };
         match (operation, self.interests.contains_key(&key)) {

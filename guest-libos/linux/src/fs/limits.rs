@@ -22,6 +22,8 @@ pub const PIPE_ATOMIC: usize = 4096;
 pub const MAX_PIPES: usize = 256;
 /// Descriptors that one epoll instance watches.
 pub const MAX_INTERESTS: usize = 4096;
+/// What each of these costs, in bytes, roughly.
+pub const INTEREST_COST: usize = 96;
 /// Largest chunk of a file's storage, in bytes. Small files hold less: a chunk grows by doubling.
 pub const CHUNK: usize = 64 << 10;
 /// Smallest chunk of a file's storage, in bytes.

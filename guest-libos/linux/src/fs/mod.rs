@@ -6,11 +6,11 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | `inode`, `directory`, `content`, `budget` | the tree and its memory |
+//! | `inode`, `inodes`, `directory`, `content`, `budget` | the tree and its memory |
 //! | `walk` | paths |
 //! | `description`, `control` | open file descriptions, descriptors, fcntl, ioctl |
-//! | `open`, `transfer`, `seek`, `size`, `copy`, `list` | calls on open files |
-//! | `names`, `rename`, `status`, `attributes` | calls on names |
+//! | `open`, `transfer`, `vectored`, `seek`, `size`, `copy`, `list` | calls on open files |
+//! | `names`, `rename`, `links`, `status`, `attributes` | calls on names |
 //! | `pipe`, `event`, `timer`, `epoll`, `ready` | what waits, and for what |
 //! | `skeleton`, `output` | what is there at the start, and what is left at the end |
 //!
@@ -27,7 +27,9 @@ mod directory;
 mod epoll;
 mod event;
 mod inode;
+mod inodes;
 pub mod limits;
+mod links;
 mod list;
 mod names;
 mod open;
@@ -41,6 +43,7 @@ mod skeleton;
 mod status;
 mod timer;
 mod transfer;
+mod vectored;
 mod walk;
 mod world;
 
@@ -61,7 +64,8 @@ pub use world::{Console, Events, Generated, Input, Now, Stream, World};
 use crate::errno::Errno;
 use alloc::{boxed::Box, vec::Vec};
 use description::{Descriptions, Slot};
-use inode::{Ino, Inodes};
+use inode::Ino;
+use inodes::Inodes;
 
 /// What a file system starts with.
 pub struct Setup<'a> {

@@ -54,7 +54,7 @@ impl Timer {
     pub(super) const fn edge(&self, now: Now) -> u64 {
         let passed = match self.deadline {
             // Absolute, so that reading in between does not bring an earlier value back.
-            Some(deadline) if self.interval > 0 => deadline / self.interval + self.expirations(now),
+            Some(deadline) if self.interval > 0 => (deadline / self.interval).wrapping_add(self.expirations(now)),
             _ => self.expirations(now),
         };
         (self.sets << 40).wrapping_add(passed)

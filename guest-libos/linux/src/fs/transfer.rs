@@ -2,7 +2,7 @@
 use super::{
     Fs,
     inode::{Device, Ino, Kind, Timespec},
-    limits::{MAX_GENERATED, MAX_TRANSFER, PIPE_ATOMIC},
+    limits::{MAX_GENERATED, MAX_TRANSFER},
     pipe::Flow,
     ready::{Stop, Wait, stream},
     world::{Events, Input},
@@ -11,11 +11,10 @@ use crate::errno::Errno;
 use alloc::vec::Vec;
 use linux_raw_sys::general as abi;
 
-/// The offset of a positional call, if it and the count are possible.
-fn position(offset: i64, count: usize) -> Result<u64, Errno> {
-    let start = u64::try_from(offset).map_err(|_| Errno::EINVAL)?;
-    let end = start.checked_add(count as u64).filter(|end| *end <= i64::MAX.cast_unsigned());
-    end.map(|_| start).ok_or(Errno::EINVAL)
+/// Whether a transfer would end at an offset that there is.
+fn possible(offset: u64, count: usize) -> Result<(), Errno> {
+    let end = offset.checked_add(count as u64).filter(|end| *end <= i64::MAX.cast_unsigned());
+    end.map(|_| ()).ok_or(Errno::EINVAL)
 }
 
 impl Fs {
@@ -23,7 +22,6 @@ impl Fs {
     pub fn read(&mut self, fd: i32, buffer: &mut [u8]) -> Result<usize, Stop> {
         let buffer = clip(buffer);
         let offset = self.description(fd)?.offset;
-        position(offset.cast_signed(), buffer.len())?;
         let count = self.read_from(fd, buffer, offset)?;
         if self.seekable(fd)? {
             self.description_mut(fd)?.offset = offset + count as u64;
@@ -34,14 +32,11 @@ impl Fs {
     /// pread64(2).
     pub fn pread(&mut self, fd: i32, buffer: &mut [u8], offset: i64) -> Result<usize, Stop> {
         let buffer = clip(buffer);
-        if offset < 0 {
-            return Err(Errno::EINVAL.into());
-        }
+        let offset = u64::try_from(offset).map_err(|_| Errno::EINVAL)?;
         self.description(fd)?;
         if !self.seekable(fd)? {
             return Err(Errno::ESPIPE.into());
         }
-        let offset = position(offset, buffer.len())?;
         self.read_from(fd, buffer, offset)
     }
 
@@ -49,7 +44,6 @@ impl Fs {
     pub fn write(&mut self, fd: i32, bytes: &[u8]) -> Result<usize, Stop> {
         let bytes = &bytes[..bytes.len().min(MAX_TRANSFER)];
         let offset = self.description(fd)?.offset;
-        position(offset.cast_signed(), bytes.len())?;
         let (count, end) = self.write_to(fd, bytes, offset)?;
         if self.seekable(fd)? && count > 0 {
             self.description_mut(fd)?.offset = end;
@@ -60,71 +54,12 @@ impl Fs {
     /// pwrite64(2). As on Linux, a description with `O_APPEND` appends all the same.
     pub fn pwrite(&mut self, fd: i32, bytes: &[u8], offset: i64) -> Result<usize, Stop> {
         let bytes = &bytes[..bytes.len().min(MAX_TRANSFER)];
-        if offset < 0 {
-            return Err(Errno::EINVAL.into());
-        }
+        let offset = u64::try_from(offset).map_err(|_| Errno::EINVAL)?;
         self.description(fd)?;
         if !self.seekable(fd)? {
             return Err(Errno::ESPIPE.into());
         }
-        let offset = position(offset, bytes.len())?;
         self.write_to(fd, bytes, offset).map(|(count, _)| count)
-    }
-
-    /// readv(2), or with an offset preadv(2).
-    pub fn readv(&mut self, fd: i32, buffers: &mut [&mut [u8]], offset: Option<i64>) -> Result<usize, Stop> {
-        let mut done = 0;
-        let mut first = true;
-        for buffer in buffers {
-            // An empty vector still finds out whether the descriptor can be read; empty parts of others say nothing.
-            if buffer.is_empty() && !first {
-                continue;
-            }
-            first = false;
-            let result = match offset {
-                Some(offset) => self.pread(fd, buffer, offset.saturating_add_unsigned(done as u64)),
-                None => self.read(fd, buffer),
-            };
-            match result {
-                Ok(count) => done += count,
-                Err(stop) if done == 0 => return Err(stop),
-                Err(_) => return Ok(done),
-            }
-            if done == 0 && !buffer.is_empty() || result.is_ok_and(|count| count < buffer.len()) {
-                break;
-            }
-        }
-        if first && !self.description(fd)?.readable() {
-            return Err(Errno::EBADF.into());
-        }
-        Ok(done)
-    }
-
-    /// writev(2), or with an offset pwritev(2). Up to `PIPE_BUF` bytes go into a pipe in one piece.
-    pub fn writev(&mut self, fd: i32, buffers: &[&[u8]], offset: Option<i64>) -> Result<usize, Stop> {
-        let total = buffers.iter().fold(0_usize, |sum, bytes| sum.saturating_add(bytes.len()));
-        if offset.is_none() && total <= PIPE_ATOMIC {
-            let mut joined = Vec::with_capacity(total);
-            buffers.iter().for_each(|bytes| joined.extend_from_slice(bytes));
-            return self.write(fd, &joined);
-        }
-        let mut done = 0;
-        for bytes in buffers.iter().filter(|bytes| !bytes.is_empty()) {
-            let result = match offset {
-                Some(offset) => self.pwrite(fd, bytes, offset.saturating_add_unsigned(done as u64)),
-                None => self.write(fd, bytes),
-            };
-            match result {
-                Ok(count) => done += count,
-                Err(Stop::Blocked { done: more, wait }) => return Err(Stop::Blocked { done: done + more, wait }),
-                Err(stop) if done == 0 => return Err(stop),
-                Err(_) => break,
-            }
-            if result.is_ok_and(|count| count < bytes.len()) {
-                break;
-            }
-        }
-        Ok(done)
     }
 
     /// Whether a descriptor has an offset.
@@ -150,6 +85,7 @@ impl Fs {
         if !open.readable() {
             return Err(Errno::EBADF.into());
         }
+        possible(offset, buffer.len())?;
         let (ino, now) = (open.ino, self.now);
         match &mut self.inodes.get_mut(ino)?.kind {
             Kind::File(content) => {
@@ -207,12 +143,15 @@ impl Fs {
 
     /// A generated file is made anew when it is read from its start.
     fn read_generated(&mut self, fd: i32, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
-        let ino = self.description(fd)?.ino;
-        let Kind::Generated(file) = self.inodes.get(ino)?.kind else { return Err(Errno::EINVAL) };
-        if offset == 0 {
+        let open = self.description(fd)?;
+        let Kind::Generated(file) = self.inodes.get(open.ino)?.kind else { return Err(Errno::EINVAL) };
+        if offset == 0 || open.text.is_empty() {
             let mut text = Vec::new();
             self.world.generate(file, &mut text);
             text.truncate(MAX_GENERATED);
+            let held = core::mem::take(&mut self.description_mut(fd)?.text).len();
+            self.inodes.budget.release(held);
+            self.inodes.budget.charge(text.len()).map_err(|_| Errno::ENOMEM)?;
             self.description_mut(fd)?.text = text;
         }
         let text = &self.description(fd)?.text;
@@ -228,6 +167,7 @@ impl Fs {
         if !open.writable() {
             return Err(Errno::EBADF.into());
         }
+        possible(offset, bytes.len())?;
         let (ino, append) = (open.ino, open.flags & abi::O_APPEND != 0);
         let at = |count: usize| (count, offset.saturating_add(count as u64));
         match &mut self.inodes.get_mut(ino)?.kind {

@@ -3,7 +3,11 @@
 //! On tmpfs (`/dev/shm`) where there is one, since it is what this file system is most like. Paths climb by `..`, also in
 //! the targets of links; so that no walk leaves the temporary directory, all is done deep inside of it: a walk starts at
 //! the base or at a directory found from there, and each climbs at most by a path's length and one level a link.
-use super::model::{Entry, Host, Model, Op, Ours, Target, tree};
+use super::{
+    host::Host,
+    model::{Entry, Model, Op, Target, tree},
+    ours::Ours,
+};
 use proptest::{collection::vec, prelude::*, sample::select};
 use rustix::fs::{AtFlags, FallocateFlags, OFlags, RenameFlags};
 

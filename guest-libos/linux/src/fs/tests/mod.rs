@@ -1,7 +1,9 @@
 //! Tests of the file system: each call with its documented errors, and all together against the host's.
 mod calls;
 mod differential;
+mod host;
 mod model;
+mod ours;
 mod streams;
 
 use super::{Console, Events, Fs, Generated, Input, Now, Setup, Stream, World};
