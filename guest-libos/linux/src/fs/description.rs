@@ -174,8 +174,7 @@ impl Fs {
         if let Ok(Inode { kind: Kind::Pipe(pipe), .. }) = self.inodes.get_mut(open.ino) {
             pipe.readers -= u32::from(open.readable());
             pipe.writers -= u32::from(open.writable());
-            pipe.edges.read += 1;
-            pipe.edges.write += 1;
+            pipe.edges.end += u64::from((pipe.readers == 0) != (pipe.writers == 0));
         }
         self.inodes.budget.release(open.text.len());
         self.inodes.release(open.ino);

@@ -113,8 +113,7 @@ impl Fs {
         {
             let input = seen.read != edges.read && wanted.meets(Events::IN);
             let output = seen.write != edges.write && wanted.meets(Events::OUT);
-            let end = seen != edges && ready.meets(Events::ERR.and(Events::HUP));
-            if !(input || output || end) {
+            if !(input || output || seen.end != edges.end) {
                 return None;
             }
         }

@@ -49,16 +49,20 @@ impl Pipe {
 
     /// Writes what has room; up to `PIPE_BUF` bytes all or nothing.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Flow {
+        if bytes.is_empty() {
+            return Flow::Moved(0);
+        }
         if self.readers == 0 {
             return Flow::Broken;
         }
         let room = PIPE_CAPACITY - self.bytes.len();
         let count = bytes.len().min(room);
+        // As on Linux, trying to write into a full pipe is an edge too.
+        self.edges.read += 1;
         if count < bytes.len() && (count == 0 || bytes.len() <= PIPE_ATOMIC) {
             return Flow::Wait;
         }
         self.bytes.extend(&bytes[..count]);
-        self.edges.read += u64::from(count > 0);
         Flow::Moved(count)
     }
 

@@ -13,6 +13,8 @@ use linux_raw_sys::general as abi;
 pub(super) struct Edges {
     pub(super) read: u64,
     pub(super) write: u64,
+    /// The other side went.
+    pub(super) end: u64,
 }
 
 /// What a call waits for: any of `events` on an open file description.
@@ -89,8 +91,8 @@ impl Fs {
         match &inode.kind {
             Kind::Pipe(pipe) => pipe.edges,
             Kind::Counter(counter) => counter.edges,
-            Kind::Timer(timer) => Edges { read: timer.edge(self.now), write: 0 },
-            _ => Edges { read: self.outside_edges, write: self.outside_edges },
+            Kind::Timer(timer) => Edges { read: timer.edge(self.now), ..Edges::default() },
+            _ => Edges { read: self.outside_edges, write: self.outside_edges, end: self.outside_edges },
         }
     }
 

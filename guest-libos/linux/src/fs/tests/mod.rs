@@ -5,6 +5,7 @@ mod host;
 mod model;
 mod ours;
 mod streams;
+mod waiting;
 
 use super::{Console, Events, Fs, Generated, Input, Now, Setup, Stream, World};
 use std::{cell::RefCell, collections::VecDeque, rc::Rc};
