@@ -44,6 +44,15 @@ impl Descriptions {
         self.map.values()
     }
 
+    /// A file got another name: what was opened by the old one is called so too.
+    pub(super) fn renamed(&mut self, ino: Ino, from: (Ino, &[u8]), to: (Ino, &[u8])) {
+        let moved = |at: &&mut (Ino, Box<[u8]>)| (at.0, &at.1[..]) == from;
+        let opened = self.map.values_mut().filter(|open| open.ino == ino);
+        for at in opened.filter_map(|open| open.at.as_mut()).filter(moved) {
+            *at = (to.0, to.1.into());
+        }
+    }
+
     fn add(&mut self, description: Description) -> u64 {
         self.next += 1;
         self.map.insert(self.next, description);

@@ -46,6 +46,8 @@ pub(super) enum Kind {
     /// /proc/self/fd: its entries are the descriptors.
     Descriptors(Directory),
     Symlink(Box<[u8]>),
+    /// /proc/self/cwd: a link to the working directory, whatever it is called.
+    WorkingDirectory,
     Device(Device),
     Generated(Generated),
     /// Standard input, output or error.

@@ -21,6 +21,7 @@ impl Fs {
             Node::Descriptor(fd) => self.describe(fd),
             Node::Inode(ino) => match &self.inodes.get(ino)?.kind {
                 Kind::Symlink(target) => Ok(target.to_vec()),
+                Kind::WorkingDirectory => self.path_of(self.cwd),
                 _ if itself => Err(Errno::ENOENT),
                 _ => Err(Errno::EINVAL),
             },
@@ -44,7 +45,7 @@ impl Fs {
 
     /// The path that a file was opened by, if it still leads there.
     fn path_of_file(&self, fd: i32, ino: Ino) -> Result<Vec<u8>, Errno> {
-        let Some((directory, name)) = self.opened_at(fd) else { return Ok(b"/".to_vec()) };
+        let Some((directory, name)) = self.opened_at(fd) else { return Ok(b"/memfd: (deleted)".to_vec()) };
         let mut path = self.path_of(*directory).unwrap_or_default();
         if path.last() != Some(&b'/') {
             path.push(b'/');

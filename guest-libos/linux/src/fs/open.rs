@@ -48,6 +48,19 @@ impl Fs {
         self.install(ino, status, at, flags & abi::O_CLOEXEC != 0)
     }
 
+    /// memfd_create(2), without seals.
+    pub fn memfd_create(&mut self, name: &[u8], flags: u32) -> Result<i32, Errno> {
+        const LONGEST: usize = super::limits::NAME_MAX - "memfd:".len();
+        if flags & !(abi::MFD_CLOEXEC | abi::MFD_ALLOW_SEALING | abi::MFD_NOEXEC_SEAL | abi::MFD_EXEC) != 0 {
+            return Err(Errno::EINVAL);
+        }
+        if name.len() > LONGEST {
+            return Err(Errno::EINVAL);
+        }
+        let (kind, status) = (Kind::File(Content::default()), abi::O_RDWR | abi::O_LARGEFILE);
+        self.install_new(kind, 0o777, Mount::Nameless, status, flags & abi::MFD_CLOEXEC != 0)
+    }
+
     /// The inode of an open that makes none.
     fn find(&mut self, dirfd: i32, path: &[u8], flags: u32) -> Result<(Ino, Place), Errno> {
         let follow = if flags & abi::O_NOFOLLOW == 0 { Follow::Always } else { Follow::IfSlash };
@@ -107,7 +120,7 @@ impl Fs {
         }
         let writes = flags & abi::O_ACCMODE != abi::O_RDONLY || flags & abi::O_TRUNC != 0;
         match &inode.kind {
-            Kind::Symlink(_) => return Err(Errno::ELOOP),
+            Kind::Symlink(_) | Kind::WorkingDirectory => return Err(Errno::ELOOP),
             Kind::Directory(_) | Kind::Descriptors(_) if writes => return Err(Errno::EISDIR),
             Kind::Device(Device::Tty) | Kind::Counter(_) | Kind::Timer(_) | Kind::Epoll(_) | Kind::Outside(_) => {
                 return Err(Errno::ENXIO);

@@ -126,6 +126,10 @@ impl Fs {
         for ino in moved {
             self.inodes.get_mut(*ino)?.changed(now);
         }
+        let (old, new) = ((from.directory, &from.name[..]), (to.directory, &to.name[..]));
+        for (ino, (before, after)) in moved.iter().zip([(old, new), (new, old)]) {
+            self.descriptions.renamed(*ino, before, after);
+        }
         Ok(())
     }
 }

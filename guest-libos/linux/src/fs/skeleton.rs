@@ -135,6 +135,7 @@ impl Fs {
         }
         self.lay(&format!("proc/{pid}/fd"), Kind::Descriptors(Directory::new()), 0o500, None)?;
         self.lay(&format!("proc/{pid}/exe"), Kind::Symlink(setup.program.into()), 0o777, None)?;
+        self.lay(&format!("proc/{pid}/cwd"), Kind::WorkingDirectory, 0o777, None)?;
         self.lay(&format!("proc/{pid}/root"), Kind::Symlink(b"/"[..].into()), 0o777, None)?;
         Ok(())
     }

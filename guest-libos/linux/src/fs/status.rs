@@ -54,7 +54,7 @@ const fn type_bits(kind: &Kind) -> u32 {
     match kind {
         Kind::File(_) | Kind::Generated(_) => abi::S_IFREG,
         Kind::Directory(_) | Kind::Descriptors(_) => abi::S_IFDIR,
-        Kind::Symlink(_) => abi::S_IFLNK,
+        Kind::Symlink(_) | Kind::WorkingDirectory => abi::S_IFLNK,
         Kind::Device(_) => abi::S_IFCHR,
         Kind::Standard(_) | Kind::Pipe(_) => abi::S_IFIFO,
         Kind::Outside(_) => abi::S_IFSOCK,

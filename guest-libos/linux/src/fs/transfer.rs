@@ -124,7 +124,9 @@ impl Fs {
                     return Ok(8);
                 }
             }
-            Kind::Symlink(_) | Kind::Epoll(_) | Kind::Outside(_) => return Err(Errno::EINVAL.into()),
+            Kind::Symlink(_) | Kind::WorkingDirectory | Kind::Epoll(_) | Kind::Outside(_) => {
+                return Err(Errno::EINVAL.into());
+            }
         }
         Err(self.blocked(fd, 0, Events::IN))
     }

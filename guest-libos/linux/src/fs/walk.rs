@@ -149,10 +149,13 @@ impl Fs {
         }
     }
 
-    /// The inode that a descriptor's link leads to; anything else is itself.
+    /// The inode that a link without a text leads to; anything else is itself.
     pub(super) fn through(&self, node: Node) -> Result<Node, Errno> {
         match node {
             Node::Descriptor(fd) => Ok(Node::Inode(self.any_description(fd).map_err(|_| Errno::ENOENT)?.ino)),
+            Node::Inode(ino) if matches!(self.inodes.get(ino)?.kind, Kind::WorkingDirectory) => {
+                Ok(Node::Inode(self.cwd))
+            }
             Node::Inode(_) => Ok(node),
         }
     }
@@ -231,7 +234,9 @@ impl Fs {
 
     pub(super) fn is_link(&self, node: Node) -> bool {
         match node {
-            Node::Inode(ino) => self.inodes.get(ino).is_ok_and(|inode| matches!(inode.kind, Kind::Symlink(_))),
+            Node::Inode(ino) => {
+                self.inodes.get(ino).is_ok_and(|inode| matches!(inode.kind, Kind::Symlink(_) | Kind::WorkingDirectory))
+            }
             Node::Descriptor(_) => true,
         }
     }

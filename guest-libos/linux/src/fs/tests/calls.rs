@@ -121,6 +121,9 @@ fn paths_start_where_they_say() {
     fs.fchdir(directory).unwrap();
     fs.chdir(b"data").unwrap();
     assert_eq!(fs.getcwd().unwrap(), b"/in/data");
+    assert_eq!(fs.readlinkat(CWD, b"/proc/self/cwd").unwrap(), b"/in/data");
+    assert_eq!(fs.fstatat(CWD, b"/proc/self/cwd/../data/numbers", 0).unwrap().size, 10);
+    assert_eq!(fs.openat(CWD, b"/proc/self/cwd", abi::O_NOFOLLOW, 0), Err(Errno::ELOOP));
     assert!(fs.fstatat(CWD, b"numbers", 0).is_ok());
 }
 
@@ -170,6 +173,19 @@ fn offsets_go_to_the_largest() {
     assert_eq!(fs.fallocate(fd, abi::FALLOC_FL_PUNCH_HOLE, 0, 1), Err(Errno::EOPNOTSUPP));
     fs.ftruncate(fd, 0).unwrap();
     assert_eq!(fs.ftruncate(fd, -1), Err(Errno::EINVAL));
+}
+
+#[test]
+fn files_without_a_name_give_their_memory_back() {
+    let (mut fs, _) = new();
+    let held = fs.held();
+    let fd = fs.memfd_create(b"scratch", abi::MFD_CLOEXEC).unwrap();
+    assert_eq!(fs.write(fd, &[5; 100_000]), Ok(100_000));
+    assert_eq!(fs.lseek(fd, -1, abi::SEEK_CUR), Ok(99_999));
+    assert!(fs.readlinkat(CWD, b"/proc/self/fd/3").unwrap().ends_with(b"(deleted)"));
+    assert_eq!(fs.memfd_create(&[b'x'; 250], 0), Err(Errno::EINVAL));
+    fs.close(fd).unwrap();
+    assert_eq!(fs.held(), held);
 }
 
 #[test]
@@ -253,8 +269,10 @@ fn descriptors_have_links() {
     fs.write(fd, b"text").unwrap();
     assert_eq!(fs.readlinkat(CWD, b"/proc/self/fd/3").unwrap(), b"/tmp/a");
     assert_eq!(contents(&mut fs, "/dev/fd/3"), b"text");
-    fs.unlinkat(CWD, b"/tmp/a", 0).unwrap();
-    assert_eq!(fs.readlinkat(CWD, b"/dev/fd/3").unwrap(), b"/tmp/a (deleted)");
+    fs.renameat2(CWD, b"/tmp/a", CWD, b"/out/b", 0).unwrap();
+    assert_eq!(fs.readlinkat(CWD, b"/proc/self/fd/3").unwrap(), b"/out/b");
+    fs.unlinkat(CWD, b"/out/b", 0).unwrap();
+    assert_eq!(fs.readlinkat(CWD, b"/dev/fd/3").unwrap(), b"/out/b (deleted)");
     assert_eq!(contents(&mut fs, "/proc/self/fd/3"), b"text");
     assert_eq!(fs.linkat(CWD, b"/dev/fd/3", CWD, b"/tmp/b", abi::AT_SYMLINK_FOLLOW), Err(Errno::ENOENT));
     assert_eq!(fs.fstatat(CWD, b"/dev/fd/9", 0), Err(Errno::ENOENT));
