@@ -86,13 +86,17 @@ impl Fs {
         }
     }
 
-    /// The edges of an object; those of the embedder and of the console are levels to us, and count with the generation.
+    /// The edges of an object; the embedder counts those of its own.
     pub(super) fn edges(&self, inode: &Inode) -> Edges {
         match &inode.kind {
             Kind::Pipe(pipe) => pipe.edges,
             Kind::Counter(counter) => counter.edges,
             Kind::Timer(timer) => Edges { read: timer.edge(self.now), ..Edges::default() },
-            _ => Edges { read: self.outside_edges, write: self.outside_edges, end: self.outside_edges },
+            kind => {
+                let token = if let Kind::Outside(token) = kind { Some(*token) } else { None };
+                let edge = token.and_then(|token| self.world.outside_edge(token)).unwrap_or(self.outside_edges);
+                Edges { read: edge, write: edge, end: edge }
+            }
         }
     }
 

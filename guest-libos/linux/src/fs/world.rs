@@ -90,6 +90,13 @@ pub trait World: Console {
         Events::NONE
     }
 
+    /// How often an object of the embedder became ready, for those who wait for edges. `None` where that is not counted:
+    /// every [`Fs::outside_changed`](super::Fs::outside_changed) is an edge then, which is more than there are.
+    fn outside_edge(&self, token: u64) -> Option<u64> {
+        let _ = token;
+        None
+    }
+
     /// The last descriptor of an object of the embedder was closed.
     fn outside_closed(&mut self, token: u64) {
         let _ = token;

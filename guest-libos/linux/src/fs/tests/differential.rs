@@ -83,6 +83,11 @@ fn size() -> impl Strategy<Value = usize> {
     prop_oneof![6 => 0..300_usize, 1 => 0..140_000_usize]
 }
 
+/// Modes that leave a directory open to its owner: this file system serves root, the host may serve anybody.
+fn mode() -> impl Strategy<Value = u32> {
+    select(vec![0o700, 0o755, 0o4711])
+}
+
 fn on_names() -> impl Strategy<Value = Op> {
     let stat = select(vec![AtFlags::empty(), AtFlags::SYMLINK_NOFOLLOW, AtFlags::EMPTY_PATH]);
     let rename =
@@ -97,7 +102,7 @@ fn on_names() -> impl Strategy<Value = Op> {
         5 => (link_text(), target()).prop_map(|(text, at)| Op::Symlink(text, at)),
         6 => (target(), stat).prop_map(|(target, flags)| Op::Stat(target, flags)),
         3 => target().prop_map(Op::Readlink),
-        2 => (target(), select(vec![0o600, 0o755, 0o4711])).prop_map(|(target, mode)| Op::Chmod(target, mode)),
+        2 => (target(), mode()).prop_map(|(target, mode)| Op::Chmod(target, mode)),
         2 => (target(), 0..8_u32).prop_map(|(target, mode)| Op::Access(target, mode)),
         2 => path().prop_map(Op::List),
     ]
