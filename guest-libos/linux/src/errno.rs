@@ -8,7 +8,7 @@ use linux_raw_sys::errno as raw;
 
 /// An error number of Linux, from 1 to 4,095.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Errno(i32);
+pub struct Errno(pub(crate) i32);
 
 impl Errno {
     /// The number: 2 for `ENOENT`.

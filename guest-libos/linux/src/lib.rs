@@ -9,5 +9,6 @@ extern crate alloc;
 pub mod call;
 pub mod elf;
 pub mod errno;
+pub mod fs;
 pub mod mm;
 pub mod rewrite;

@@ -1,0 +1,35 @@
+//! The memory that the writable layer may hold: every byte is charged before it is allocated.
+use crate::errno::Errno;
+
+/// A bound in bytes, and what of it is held.
+#[derive(Debug)]
+pub(super) struct Budget {
+    limit: usize,
+    held: usize,
+}
+
+impl Budget {
+    pub(super) const fn new(limit: usize) -> Self {
+        Self { limit, held: 0 }
+    }
+
+    /// Takes `bytes`, or is `ENOSPC` and takes nothing.
+    pub(super) fn charge(&mut self, bytes: usize) -> Result<(), Errno> {
+        let held = self.held.checked_add(bytes).filter(|held| *held <= self.limit).ok_or(Errno::ENOSPC)?;
+        self.held = held;
+        Ok(())
+    }
+
+    pub(super) fn release(&mut self, bytes: usize) {
+        debug_assert!(bytes <= self.held, "released more than was charged");
+        self.held = self.held.saturating_sub(bytes);
+    }
+
+    pub(super) const fn limit(&self) -> usize {
+        self.limit
+    }
+
+    pub(super) const fn held(&self) -> usize {
+        self.held
+    }
+}

@@ -1,0 +1,254 @@
+//! Open file descriptions, which duplicated descriptors share, and the table of descriptors.
+use super::{
+    Fs,
+    inode::{Ino, Inode, Kind, Mount},
+    limits::MAX_DESCRIPTORS,
+};
+use crate::errno::Errno;
+use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
+use linux_raw_sys::general as abi;
+
+/// Flags of close_range(2).
+const CLOSE_RANGE_UNSHARE: u32 = 1 << 1;
+const CLOSE_RANGE_CLOEXEC: u32 = 1 << 2;
+
+/// An open file description.
+#[derive(Debug)]
+pub(super) struct Description {
+    pub(super) ino: Ino,
+    /// Access mode and status flags, as `F_GETFL` tells them.
+    pub(super) flags: u32,
+    /// At most `i64::MAX`.
+    pub(super) offset: u64,
+    /// Descriptors that share it.
+    descriptors: u32,
+    /// The directory entry that it was opened by.
+    pub(super) at: Option<(Ino, Box<[u8]>)>,
+    /// What a generated file was when it was last read from the start.
+    pub(super) text: Vec<u8>,
+}
+
+/// All descriptions, by numbers that are never used again.
+#[derive(Debug, Default)]
+pub(super) struct Descriptions {
+    map: BTreeMap<u64, Description>,
+    next: u64,
+}
+
+impl Descriptions {
+    pub(super) fn get(&self, id: u64) -> Option<&Description> {
+        self.map.get(&id)
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Description> {
+        self.map.values()
+    }
+
+    /// A file got another name: what was opened by the old one is called so too.
+    pub(super) fn renamed(&mut self, ino: Ino, from: (Ino, &[u8]), to: (Ino, &[u8])) {
+        let moved = |at: &&mut (Ino, Box<[u8]>)| (at.0, &at.1[..]) == from;
+        let opened = self.map.values_mut().filter(|open| open.ino == ino);
+        for at in opened.filter_map(|open| open.at.as_mut()).filter(moved) {
+            *at = (to.0, to.1.into());
+        }
+    }
+
+    fn add(&mut self, description: Description) -> u64 {
+        self.next += 1;
+        self.map.insert(self.next, description);
+        self.next
+    }
+}
+
+/// A descriptor.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Slot {
+    description: u64,
+    pub(super) close_on_exec: bool,
+}
+
+impl Fs {
+    pub(super) fn slot(&self, fd: i32) -> Result<Slot, Errno> {
+        let index = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
+        self.table.get(index).copied().flatten().ok_or(Errno::EBADF)
+    }
+
+    pub(super) fn description_id(&self, fd: i32) -> Result<u64, Errno> {
+        self.slot(fd).map(|slot| slot.description)
+    }
+
+    /// The description of a descriptor, also of one that only stands for a path.
+    pub(super) fn any_description(&self, fd: i32) -> Result<&Description, Errno> {
+        self.descriptions.get(self.slot(fd)?.description).ok_or(Errno::EBADF)
+    }
+
+    /// The description of a descriptor that was opened for more than its path.
+    pub(super) fn description(&self, fd: i32) -> Result<&Description, Errno> {
+        self.any_description(fd)
+            .and_then(|open| if open.flags & abi::O_PATH == 0 { Ok(open) } else { Err(Errno::EBADF) })
+    }
+
+    pub(super) fn description_mut(&mut self, fd: i32) -> Result<&mut Description, Errno> {
+        let id = self.slot(fd)?.description;
+        let open = self.descriptions.map.get_mut(&id).ok_or(Errno::EBADF)?;
+        if open.flags & abi::O_PATH == 0 { Ok(open) } else { Err(Errno::EBADF) }
+    }
+
+    /// The lowest free descriptor at or above `from`.
+    pub(super) fn lowest_free(&self, from: usize) -> Result<i32, Errno> {
+        let free = (from..self.table.len()).find(|index| self.table[*index].is_none());
+        let free = free.unwrap_or_else(|| from.max(self.table.len()));
+        if free < MAX_DESCRIPTORS { i32::try_from(free).map_err(|_| Errno::EMFILE) } else { Err(Errno::EMFILE) }
+    }
+
+    /// Lets `fd`, which is free and was given by [`Self::lowest_free`] or checked against the bound, mean a description.
+    fn set_slot(&mut self, fd: i32, slot: Slot) {
+        let index = fd.cast_unsigned() as usize;
+        if self.table.len() <= index {
+            self.table.resize(index + 1, None);
+        }
+        self.table[index] = Some(slot);
+        if let Some(description) = self.descriptions.map.get_mut(&slot.description) {
+            description.descriptors += 1;
+        }
+        self.touch();
+    }
+
+    /// Opens an inode; its description goes to the lowest descriptor.
+    pub(super) fn install(
+        &mut self,
+        ino: Ino,
+        flags: u32,
+        at: Option<(Ino, Box<[u8]>)>,
+        close_on_exec: bool,
+    ) -> Result<i32, Errno> {
+        let fd = self.lowest_free(0)?;
+        self.inodes.hold(ino)?;
+        let description = Description { ino, flags, offset: 0, descriptors: 0, at, text: Vec::new() };
+        let (reads, writes) = (description.readable(), description.writable());
+        if let Kind::Pipe(pipe) = &mut self.inodes.get_mut(ino)?.kind {
+            pipe.readers += u32::from(reads);
+            pipe.writers += u32::from(writes);
+        }
+        let id = self.descriptions.add(description);
+        self.set_slot(fd, Slot { description: id, close_on_exec });
+        Ok(fd)
+    }
+
+    /// Makes an inode without a name and opens it, or does nothing.
+    pub(super) fn install_new(
+        &mut self,
+        kind: Kind,
+        mode: u32,
+        mount: Mount,
+        flags: u32,
+        close_on_exec: bool,
+    ) -> Result<i32, Errno> {
+        self.lowest_free(0)?;
+        // Memory for what is not a file's is ENOMEM.
+        let ino = self.inodes.add(Inode::new(kind, mode, mount, self.now)).map_err(|_| Errno::ENOMEM)?;
+        self.install(ino, flags, None, close_on_exec)
+    }
+
+    /// Gives an object of the embedder, such as a socket, a descriptor. Reads and writes of it are the embedder's.
+    pub fn install_outside(&mut self, token: u64, flags: u32) -> Result<i32, Errno> {
+        let status = abi::O_RDWR | flags & abi::O_NONBLOCK;
+        self.install_new(Kind::Outside(token), 0o777, Mount::Nameless, status, flags & abi::O_CLOEXEC != 0)
+    }
+
+    /// Which object of the embedder a descriptor is, and its status flags, if it is one.
+    pub fn outside(&self, fd: i32) -> Result<Option<(u64, u32)>, Errno> {
+        let open = self.description(fd)?;
+        Ok(match self.inodes.get(open.ino)?.kind {
+            Kind::Outside(token) => Some((token, open.flags)),
+            _ => None,
+        })
+    }
+
+    /// close(2).
+    pub fn close(&mut self, fd: i32) -> Result<(), Errno> {
+        let slot = self.slot(fd)?;
+        self.table[fd.cast_unsigned() as usize] = None;
+        let Some(description) = self.descriptions.map.get_mut(&slot.description) else { return Ok(()) };
+        description.descriptors -= 1;
+        if description.descriptors == 0 {
+            self.drop_description(slot.description);
+        }
+        self.touch();
+        Ok(())
+    }
+
+    fn drop_description(&mut self, id: u64) {
+        let Some(open) = self.descriptions.map.remove(&id) else { return };
+        if let Ok(Inode { kind: Kind::Pipe(pipe), .. }) = self.inodes.get_mut(open.ino) {
+            pipe.readers -= u32::from(open.readable());
+            pipe.writers -= u32::from(open.writable());
+            pipe.edges.end += u64::from((pipe.readers == 0) != (pipe.writers == 0));
+        }
+        self.inodes.budget.release(open.text.len());
+        self.inodes.release(open.ino);
+        self.tell_closed();
+    }
+
+    /// close_range(2).
+    pub fn close_range(&mut self, first: u32, last: u32, flags: u32) -> Result<(), Errno> {
+        if first > last || flags & !(CLOSE_RANGE_CLOEXEC | CLOSE_RANGE_UNSHARE) != 0 {
+            return Err(Errno::EINVAL);
+        }
+        for fd in (0_u32..).zip(0..self.table.len()).map(|(fd, _)| fd).filter(|fd| (first..=last).contains(fd)) {
+            if flags & CLOSE_RANGE_CLOEXEC == 0 {
+                let _ = self.close(fd.cast_signed());
+            } else if let Some(slot) = &mut self.table[fd as usize] {
+                slot.close_on_exec = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// fcntl(2) with `F_DUPFD`: the lowest free descriptor at or above `from`.
+    pub(super) fn duplicate(&mut self, fd: i32, from: usize, close_on_exec: bool) -> Result<i32, Errno> {
+        let slot = self.slot(fd)?;
+        let new = self.lowest_free(from)?;
+        self.set_slot(new, Slot { close_on_exec, ..slot });
+        Ok(new)
+    }
+
+    /// dup(2).
+    pub fn dup(&mut self, fd: i32) -> Result<i32, Errno> {
+        self.duplicate(fd, 0, false)
+    }
+
+    /// dup2(2).
+    pub fn dup2(&mut self, old: i32, new: i32) -> Result<i32, Errno> {
+        if old == new { self.slot(old).map(|_| old) } else { self.dup3(old, new, 0) }
+    }
+
+    /// dup3(2).
+    pub fn dup3(&mut self, old: i32, new: i32, flags: u32) -> Result<i32, Errno> {
+        if flags & !abi::O_CLOEXEC != 0 || old == new {
+            return Err(Errno::EINVAL);
+        }
+        if usize::try_from(new).map_or(true, |new| new >= MAX_DESCRIPTORS) {
+            return Err(Errno::EBADF);
+        }
+        let slot = self.slot(old)?;
+        // Whether something was open there makes no difference.
+        let _ = self.close(new);
+        self.set_slot(new, Slot { close_on_exec: flags & abi::O_CLOEXEC != 0, ..slot });
+        Ok(new)
+    }
+
+    pub(super) fn set_close_on_exec(&mut self, fd: i32, close_on_exec: bool) -> Result<(), Errno> {
+        self.slot(fd)?;
+        if let Some(Some(slot)) = self.table.get_mut(fd.cast_unsigned() as usize) {
+            slot.close_on_exec = close_on_exec;
+        }
+        Ok(())
+    }
+
+    /// The open descriptors from `from` up.
+    pub(super) fn descriptors_from(&self, from: usize) -> impl Iterator<Item = i32> {
+        let open = self.table.iter().enumerate().skip(from).filter(|(_, slot)| slot.is_some());
+        open.filter_map(|(fd, _)| i32::try_from(fd).ok())
+    }
+}

@@ -1,0 +1,148 @@
+//! Files and descriptors: the state behind the file system calls of one process, with no I/O of its own.
+//!
+//! [`Fs`] has a method for each call, on byte slices and plain numbers: whoever dispatches system calls checks the
+//! program's addresses, and calls. The tree is in memory: the bundle's files below, borrowed and never written; what the
+//! program writes above, bounded in bytes. The embedder is a [`World`]: standard streams, generated files, randomness.
+//!
+//! | module | what |
+//! |---|---|
+//! | `inode`, `inodes`, `directory`, `content`, `budget` | the tree and its memory |
+//! | `walk` | paths |
+//! | `description`, `control` | open file descriptions, descriptors, fcntl, ioctl |
+//! | `open`, `transfer`, `vectored`, `seek`, `size`, `copy`, `list` | calls on open files |
+//! | `names`, `rename`, `links`, `status`, `attributes` | calls on names |
+//! | `pipe`, `event`, `timer`, `epoll`, `ready` | what waits, and for what |
+//! | `skeleton`, `output` | what is there at the start, and what is left at the end |
+//!
+//! The process is root, as in most containers: permission bits are recorded and reported, and never refuse anything but
+//! `X_OK` on a file that nobody may execute. Errors are Linux's; `tests/differential.rs` holds them against the host's.
+//! Whatever is passed, no call panics, and each does work in proportion to its buffers, or to what the program made.
+mod attributes;
+mod budget;
+mod content;
+mod control;
+mod copy;
+mod description;
+mod directory;
+mod epoll;
+mod event;
+mod inode;
+mod inodes;
+pub mod limits;
+mod links;
+mod list;
+mod names;
+mod open;
+mod output;
+mod pipe;
+mod ready;
+mod rename;
+mod seek;
+mod size;
+mod skeleton;
+mod status;
+mod timer;
+mod transfer;
+mod vectored;
+mod walk;
+mod world;
+
+#[cfg(test)]
+mod tests;
+
+pub use attributes::Touch;
+pub use content::Content;
+pub use copy::Copied;
+pub use epoll::EpollEvent;
+pub use inode::Timespec;
+pub use output::Output;
+pub use ready::{Stop, Wait};
+pub use status::Metadata;
+pub use timer::TimerSpec;
+pub use world::{Console, Events, Generated, Input, Now, Stream, World};
+
+use crate::errno::Errno;
+use alloc::{boxed::Box, vec::Vec};
+use description::{Descriptions, Slot};
+use inode::Ino;
+use inodes::Inodes;
+
+/// What a file system starts with.
+pub struct Setup<'a> {
+    /// Path below `/` and contents of each file of the bundle.
+    pub files: &'a [(&'a str, &'static [u8])],
+    /// Absolute path of the program: what `/proc/self/exe` leads to.
+    pub program: &'a [u8],
+    /// The process's number.
+    pub pid: u32,
+    /// Bytes that the writable layer may hold.
+    pub memory: usize,
+    /// The time.
+    pub now: Now,
+}
+
+/// The files and descriptors of a process.
+pub struct Fs {
+    inodes: Inodes,
+    descriptions: Descriptions,
+    table: Vec<Option<Slot>>,
+    /// The working directory, held.
+    cwd: Ino,
+    umask: u32,
+    pid: u32,
+    now: Now,
+    generation: u64,
+    outside_edges: u64,
+    world: Box<dyn World>,
+}
+
+impl Fs {
+    /// A file system with the bundle's files, the usual directories and devices, and descriptors 0, 1 and 2. An error is
+    /// that the bundle does not fit: a path that is also another's directory (`ENOTDIR`, `EEXIST`), names too long,
+    /// too little memory.
+    pub fn new(setup: &Setup<'_>, world: Box<dyn World>) -> Result<Self, Errno> {
+        let mut fs = Self {
+            inodes: Inodes::new(setup.memory),
+            descriptions: Descriptions::default(),
+            table: Vec::new(),
+            cwd: Ino::ROOT,
+            umask: 0o022,
+            pid: setup.pid,
+            now: setup.now,
+            generation: 0,
+            outside_edges: 0,
+            world,
+        };
+        fs.populate(setup)?;
+        fs.inodes.hold(fs.cwd)?;
+        Ok(fs)
+    }
+
+    /// Sets the time of the calls that follow.
+    pub const fn set_now(&mut self, now: Now) {
+        self.now = now;
+    }
+
+    /// The embedder's own part.
+    pub fn world(&mut self) -> &mut dyn World {
+        &mut *self.world
+    }
+
+    /// umask(2).
+    pub const fn umask(&mut self, mask: u32) -> u32 {
+        core::mem::replace(&mut self.umask, mask & 0o777)
+    }
+
+    /// Bytes that the writable layer holds.
+    #[must_use]
+    pub const fn held(&self) -> usize {
+        self.inodes.budget.held()
+    }
+
+    /// Tells the embedder which of its objects were closed.
+    fn tell_closed(&mut self) {
+        while let Some(token) = self.inodes.closed.pop() {
+            self.world.outside_closed(token);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Tests of the file system: each call with its documented errors, and all together against the host's.
+mod calls;
+mod differential;
+mod host;
+mod model;
+mod ours;
+mod streams;
+mod waiting;
+
+use super::{Console, Events, Fs, Generated, Input, Now, Setup, Stream, World};
+use std::{cell::RefCell, collections::VecDeque, rc::Rc};
+
+/// What the streams of a test have: shared with the test.
+#[derive(Default)]
+struct Streams {
+    input: VecDeque<u8>,
+    input_ends: bool,
+    output: Vec<u8>,
+    /// Bytes of output that are still taken.
+    room: usize,
+    outside: Events,
+    closed: Vec<u64>,
+    generated: u32,
+}
+
+struct Desk(Rc<RefCell<Streams>>);
+
+impl Console for Desk {
+    fn read(&mut self, buffer: &mut [u8]) -> Input {
+        let mut streams = self.0.borrow_mut();
+        let count = buffer.len().min(streams.input.len());
+        if count == 0 {
+            return if streams.input_ends { Input::End } else { Input::Pending };
+        }
+        for (to, from) in buffer.iter_mut().zip(streams.input.drain(..count)) {
+            *to = from;
+        }
+        Input::Bytes(count)
+    }
+
+    fn readable(&self) -> bool {
+        let streams = self.0.borrow();
+        streams.input_ends || !streams.input.is_empty()
+    }
+
+    fn write(&mut self, _: Stream, bytes: &[u8]) -> usize {
+        let mut streams = self.0.borrow_mut();
+        let count = bytes.len().min(streams.room);
+        streams.room -= count;
+        streams.output.extend(&bytes[..count]);
+        count
+    }
+
+    fn writable(&self, _: Stream) -> bool {
+        self.0.borrow().room > 0
+    }
+}
+
+impl World for Desk {
+    fn generate(&mut self, file: Generated, out: &mut Vec<u8>) {
+        let mut streams = self.0.borrow_mut();
+        streams.generated += 1;
+        out.extend_from_slice(format!("{file:?} {}\n", streams.generated).as_bytes());
+    }
+
+    fn random(&mut self, buffer: &mut [u8]) {
+        buffer.fill(4);
+    }
+
+    fn outside_ready(&self, _: u64) -> Events {
+        self.0.borrow().outside
+    }
+
+    fn outside_closed(&mut self, token: u64) {
+        self.0.borrow_mut().closed.push(token);
+    }
+}
+
+const NOW: Now = Now { monotonic_ns: 1_000_000_000, realtime_ns: 1_700_000_000_000_000_000 };
+const FILES: &[(&str, &[u8])] =
+    &[("bin/program", b"\x7fELF"), ("in/data/numbers", b"0123456789"), ("etc/hosts", b"127.0.0.1 me\n")];
+
+/// A file system with a small bundle and `memory` bytes.
+fn with_memory(memory: usize) -> (Fs, Rc<RefCell<Streams>>) {
+    let streams = Rc::new(RefCell::new(Streams { room: 1 << 20, ..Streams::default() }));
+    let setup = Setup { files: FILES, program: b"/bin/program", pid: 7, memory, now: NOW };
+    (Fs::new(&setup, Box::new(Desk(streams.clone()))).unwrap(), streams)
+}
+
+fn new() -> (Fs, Rc<RefCell<Streams>>) {
+    with_memory(64 << 20)
+}

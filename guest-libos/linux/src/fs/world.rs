@@ -1,0 +1,148 @@
+//! What the embedder gives: the three standard streams, generated files, randomness, and the readiness of what is its own.
+use alloc::vec::Vec;
+
+/// What reading standard input gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// So many bytes, at least one, were put at the start of the buffer.
+    Bytes(usize),
+    /// The end: no byte comes any more.
+    End,
+    /// None yet.
+    Pending,
+}
+
+/// A standard stream that is written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Output,
+    /// Standard error.
+    Error,
+}
+
+/// The standard streams.
+pub trait Console {
+    /// Reads standard input into `buffer`, which is not empty.
+    fn read(&mut self, buffer: &mut [u8]) -> Input;
+
+    /// Whether [`Console::read`] would give anything but [`Input::Pending`].
+    fn readable(&self) -> bool;
+
+    /// Writes to a stream; how many of the bytes were taken, 0 where none can be now.
+    fn write(&mut self, stream: Stream, bytes: &[u8]) -> usize;
+
+    /// Whether [`Console::write`] would take a byte.
+    fn writable(&self, stream: Stream) -> bool;
+}
+
+/// A file whose contents are made when it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "each is the file of its name")]
+pub enum Generated {
+    ProcCmdline,
+    ProcComm,
+    ProcEnviron,
+    ProcAuxv,
+    ProcLimits,
+    ProcMaps,
+    ProcMountinfo,
+    ProcMounts,
+    ProcStat,
+    ProcStatm,
+    ProcStatus,
+    Cpuinfo,
+    Filesystems,
+    Loadavg,
+    Meminfo,
+    Stat,
+    Uptime,
+    Version,
+    SysHostname,
+    SysOsrelease,
+    SysOstype,
+    SysPidMax,
+    SysThreadsMax,
+    SysCapLastCap,
+    SysSomaxconn,
+    SysMaxMapCount,
+    SysOvercommitMemory,
+    SysBootId,
+    SysFileMax,
+    CpusOnline,
+    CpusPossible,
+    CpusPresent,
+    HugepageEnabled,
+    HugepageSize,
+}
+
+/// Everything that the file system asks its embedder for.
+pub trait World: Console {
+    /// Appends the contents of `file` to `out`. What is beyond [`MAX_GENERATED`](super::limits::MAX_GENERATED) is cut.
+    fn generate(&mut self, file: Generated, out: &mut Vec<u8>);
+
+    /// Fills `buffer` with bytes for keys.
+    fn random(&mut self, buffer: &mut [u8]);
+
+    /// What may be done without waiting with an object of the embedder, such as a socket.
+    fn outside_ready(&self, token: u64) -> Events {
+        let _ = token;
+        Events::NONE
+    }
+
+    /// How often an object of the embedder became ready, for those who wait for edges. `None` where that is not counted:
+    /// every [`Fs::outside_changed`](super::Fs::outside_changed) is an edge then, which is more than there are.
+    fn outside_edge(&self, token: u64) -> Option<u64> {
+        let _ = token;
+        None
+    }
+
+    /// The last descriptor of an object of the embedder was closed.
+    fn outside_closed(&mut self, token: u64) {
+        let _ = token;
+    }
+}
+
+/// The time of a call, which the embedder sets before it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Nanoseconds of `CLOCK_MONOTONIC`.
+    pub monotonic_ns: u64,
+    /// Nanoseconds since 1970 of `CLOCK_REALTIME`.
+    pub realtime_ns: u64,
+}
+
+/// Readiness, as bits of poll(2) and epoll(7), which agree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Events(pub u32);
+
+impl Events {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+    /// Reading does not wait (`POLLIN`, `POLLRDNORM`).
+    pub const IN: Self = Self(0x041);
+    /// Writing does not wait (`POLLOUT`, `POLLWRNORM`).
+    pub const OUT: Self = Self(0x104);
+    /// Every reader is gone (`POLLERR`).
+    pub const ERR: Self = Self(0x008);
+    /// Every writer is gone (`POLLHUP`).
+    pub const HUP: Self = Self(0x010);
+
+    /// All of both.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// These if `condition` holds, else none.
+    #[must_use]
+    pub const fn when(self, condition: bool) -> Self {
+        if condition { self } else { Self::NONE }
+    }
+
+    /// Whether any is in both.
+    #[must_use]
+    pub const fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
