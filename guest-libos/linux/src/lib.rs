@@ -7,3 +7,5 @@
 extern crate alloc;
 
 pub mod errno;
+pub mod signal;
+pub mod thread;
