@@ -82,7 +82,7 @@ impl Threads {
         words: &mut dyn Words,
     ) -> Result<(), Errno> {
         let (address, pi) = ((entry & !1).wrapping_add(offset), entry & 1 != 0);
-        super::futex::check(address)?;
+        super::queue::check(address)?;
         let value = words.load(address)?;
         let owner = value & FUTEX_TID_MASK;
         if pending && !pi && owner == 0 {

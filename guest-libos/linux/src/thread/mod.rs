@@ -10,6 +10,7 @@ mod clone;
 mod exit;
 mod futex;
 mod pi;
+mod queue;
 mod run;
 mod sleep;
 mod table;

@@ -3,7 +3,8 @@
 //! There are no priorities to inherit; what is left is the hand-over: the word names the next owner before it runs, the
 //! first that waits. The word is the program's to write, so it is believed no more than needed: an owner that is not a
 //! thread is `ESRCH`, and waiters are found in our own queue only.
-use super::futex::{Futex, Outcome, check};
+use super::futex::{Futex, Outcome};
+use super::queue::check;
 use super::table::{Threads, Tid};
 use super::wait::Wake;
 use super::{Now, Words};

@@ -3,6 +3,7 @@ use super::clone::NewThread;
 use super::wait::{On, Waits, Wake};
 use crate::errno::Errno;
 use alloc::collections::{BTreeMap, VecDeque};
+use linux_raw_sys::general::robust_list_head;
 
 /// Threads that there can be at a time; the next `clone` gets `EAGAIN`.
 pub const THREADS_MAX: usize = 4096;
@@ -142,7 +143,7 @@ impl Threads {
     /// # Errors
     /// `EINVAL` if `bytes` is not the size of `struct robust_list_head`.
     pub fn set_robust_list(&mut self, head: u64, bytes: u64) -> Result<(), Errno> {
-        if bytes != 24 {
+        if bytes != size_of::<robust_list_head>() as u64 {
             return Err(Errno::EINVAL);
         }
         let thread = self.current.and_then(|tid| self.table.get_mut(&tid)).ok_or(Errno::ESRCH)?;

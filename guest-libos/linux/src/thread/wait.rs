@@ -83,7 +83,9 @@ impl Threads {
         let tid = self.current.ok_or(Errno::ESRCH)?;
         match wait {
             Wait::Time { until_ns } => self.suspend(On::Time, until_ns),
-            Wait::Tokens { tokens, until_ns } => {
+            Wait::Tokens { mut tokens, until_ns } => {
+                tokens.sort_unstable();
+                tokens.dedup();
                 if self.waits.tokens.len().saturating_add(tokens.len()) > WAITS_MAX {
                     return Err(Errno::ENOMEM);
                 }

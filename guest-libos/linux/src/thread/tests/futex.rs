@@ -1,6 +1,8 @@
 //! `futex` against its manual.
 use super::*;
+use crate::signal::Restart;
 use linux_raw_sys::general as raw;
+use proptest::prelude::*;
 
 const A: u64 = 0x1000;
 const B: u64 = 0x2000;
@@ -28,7 +30,7 @@ fn errors_of_waiting() {
     assert_eq!(futex(call(raw::FUTEX_WAIT, A, 6)), Err(Errno::EAGAIN));
     assert_eq!(futex(call(raw::FUTEX_WAIT, A + 2, 5)), Err(Errno::EINVAL));
     assert_eq!(futex(call(raw::FUTEX_WAIT, 0x3000, 5)), Err(Errno::EFAULT));
-    assert_eq!(futex(call(raw::FUTEX_WAKE, u64::MAX & !3, 5)), Err(Errno::EFAULT));
+    assert_eq!(futex(call(raw::FUTEX_WAKE, !3, 5)), Err(Errno::EFAULT));
     assert_eq!(futex(call(raw::FUTEX_WAIT_BITSET, A, 5)), Err(Errno::EINVAL));
     assert_eq!(futex(call(raw::FUTEX_WAKE_BITSET, A, 5)), Err(Errno::EINVAL));
     let bad = Some(Timespec { seconds: 0, nanoseconds: 1_000_000_000 });
@@ -54,6 +56,33 @@ fn timeouts_are_relative_or_absolute_by_operation() {
         assert_eq!(threads.next(until), Next::Run(Tid(1)));
         assert_eq!(Futex::result(threads.woken().unwrap()), Err(Errno::ETIMEDOUT));
         assert_eq!(threads.waiters(A).count(), 0);
+    }
+}
+
+#[test]
+fn a_call_that_goes_on_keeps_its_end() {
+    let timeout = Some(Timespec { seconds: 0, nanoseconds: 100 });
+    let call = Futex { timeout, ..call(raw::FUTEX_WAIT, A, 5) };
+    let fixed = call.fixed(at(7)).unwrap();
+    assert_eq!((fixed.until(at(7)), fixed.until(at(90))), (Ok(Some(107)), Ok(Some(107))));
+    let (mut threads, mut memory) = (threads(1), memory());
+    assert_eq!(threads.futex(&fixed, &mut memory, at(90)), Ok(Outcome::Blocked));
+    assert_eq!((call.restart(), fixed.restart()), (Restart::Never, Restart::Never));
+}
+
+proptest! {
+    /// Any arguments: no panic, and a thread that is blocked is in the queue.
+    #[test]
+    fn hostile_calls(operation in 0u32..15, flags in 0u32..4, address in prop_oneof![Just(A), Just(B), any::<u64>()], value in prop_oneof![Just(5u32), any::<u32>()],
+        value2 in any::<u32>(), value3 in any::<u32>(), seconds in prop::option::of(any::<i64>()), nanoseconds in any::<i64>()) {
+        let (mut threads, mut memory) = (threads(3), memory());
+        let timeout = seconds.map(|seconds| Timespec { seconds, nanoseconds });
+        let call = Futex { address, operation: operation | flags << 7, value, timeout, value2, address2: B, value3 };
+        for _ in 0..3 {
+            let result = threads.futex(&call, &mut memory, at(3));
+            prop_assert_eq!(result == Ok(Outcome::Blocked), threads.current().is_none());
+            threads.next(3);
+        }
     }
 }
 

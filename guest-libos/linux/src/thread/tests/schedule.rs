@@ -95,7 +95,7 @@ fn tokens_wake_all_that_wait() {
     threads.next(60);
     assert_eq!(threads.woken(), Some(Wake::Token(9)));
     assert_eq!(threads.next_timer(), Some(60 + SLICE_NS), "no deadline is left behind");
-    let too_many = Wait::Tokens { tokens: vec![0; WAITS_MAX + 1], until_ns: None };
+    let too_many = Wait::Tokens { tokens: (0..=WAITS_MAX as u64).collect(), until_ns: None };
     assert_eq!(threads.block(too_many), Err(Errno::ENOMEM));
 }
 
