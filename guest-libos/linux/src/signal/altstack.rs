@@ -9,11 +9,14 @@ pub struct AltStack {
     pub base: u64,
     /// Its size; 0: there is none.
     pub bytes: u64,
-    /// `SS_AUTODISARM` or 0; as the program gives and sees it, also `SS_ONSTACK` and `SS_DISABLE`.
+    /// As the program gave them, which is what frames hold; [`AltStack::seen`] tells the state instead.
     pub flags: u32,
 }
 
 impl AltStack {
+    /// None, as threads start, and as SS_AUTODISARM leaves it.
+    pub(super) const OFF: Self = Self { base: 0, bytes: 0, flags: SS_DISABLE };
+
     /// Reads `stack_t`: address, flags (4 bytes and 4 of padding), size.
     #[must_use]
     pub fn from_bytes(bytes: &[u8; 24]) -> Self {
@@ -66,11 +69,10 @@ impl AltStack {
         if self.in_use(rsp) {
             return Err(Errno::EPERM);
         }
-        let keep = new.flags & SS_AUTODISARM;
         *self = match new.flags & !SS_AUTODISARM {
-            SS_DISABLE => Self { base: 0, bytes: 0, flags: keep },
+            SS_DISABLE => Self { base: 0, bytes: 0, flags: new.flags },
             0 | SS_ONSTACK if new.bytes < u64::from(MINSIGSTKSZ) => return Err(Errno::ENOMEM),
-            0 | SS_ONSTACK => Self { flags: keep, ..new },
+            0 | SS_ONSTACK => new,
             _ => return Err(Errno::EINVAL),
         };
         Ok(())

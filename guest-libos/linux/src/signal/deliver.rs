@@ -77,7 +77,7 @@ impl Signals {
         thread.mask = thread.mask.union(action.mask).union(itself).without(SigSet::UNBLOCKABLE);
         let altstack = thread.altstack;
         if altstack.flags & raw::SS_AUTODISARM != 0 {
-            thread.altstack = AltStack::default();
+            thread.altstack = AltStack::OFF;
         }
         Delivery::Handle(Box::new(Handler { info, action, mask, altstack }))
     }

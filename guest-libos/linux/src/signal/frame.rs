@@ -126,7 +126,7 @@ pub fn build(handler: &Handler, registers: &Registers, extended: Extended<'_>, f
     let mut words = Words { bytes: [0; FRAME_BYTES], at: 0 };
     words.put(&[handler.action.restorer]);
     words.put(&[FLAGS | if marked.len() > super::extended::LEGACY_BYTES { FLAG_XSTATE } else { 0 }, 0]);
-    words.bytes[STACK..GENERAL].copy_from_slice(&handler.altstack.seen(registers.rsp).to_bytes());
+    words.bytes[STACK..GENERAL].copy_from_slice(&handler.altstack.to_bytes());
     words.at = GENERAL;
     words.put(&registers.to_words());
     let pointer = if marked.is_empty() { 0 } else { extended_address };

@@ -66,7 +66,7 @@ impl Signals {
     /// A thread was made: it has its parent's mask, and nothing else.
     pub fn thread_started(&mut self, tid: Tid, parent: Tid) {
         let mask = self.threads.get(&parent).map(|parent| parent.mask).unwrap_or_default();
-        self.threads.insert(tid, OfThread { mask, ..OfThread::default() });
+        self.threads.insert(tid, OfThread { mask, altstack: AltStack::OFF, ..OfThread::default() });
     }
 
     /// A thread ended, with what was sent to it alone. Gives threads to interrupt for what was sent to the process.
