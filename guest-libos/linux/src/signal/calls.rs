@@ -33,8 +33,7 @@ impl Signals {
         Ok(old)
     }
 
-    /// `rt_sigprocmask`: gives the mask that was. Other threads may have to take what this one blocks now: see
-    /// [`Signals::retarget`].
+    /// `rt_sigprocmask`: gives the mask that was. [`Signals::retarget`] must follow: others may have to take what it blocks.
     ///
     /// # Errors
     /// `EINVAL` for no `how`, if there is a set, and for another size of sets.
@@ -49,7 +48,7 @@ impl Signals {
                 raw::SIG_SETMASK => set,
                 _ => return Err(Errno::EINVAL),
             };
-            thread.mask = mask.without(SigSet::UNBLOCKABLE);
+            thread.set_mask(mask);
         }
         Ok(old)
     }
@@ -83,7 +82,7 @@ impl Signals {
         check_size(set_bytes)?;
         let thread = self.thread_mut(tid)?;
         thread.saved.get_or_insert(thread.mask);
-        thread.mask = mask.without(SigSet::UNBLOCKABLE);
+        thread.set_mask(mask);
         Ok(())
     }
 
@@ -92,7 +91,7 @@ impl Signals {
         if let Ok(thread) = self.thread_mut(tid)
             && let Some(mask) = thread.saved.take()
         {
-            thread.mask = mask;
+            thread.set_mask(mask);
         }
     }
 
@@ -104,7 +103,7 @@ impl Signals {
     pub fn begin_wait(&mut self, tid: Tid, set: SigSet, set_bytes: u64, times: Times) -> Result<Option<Info>, Errno> {
         check_size(set_bytes)?;
         let set = set.without(SigSet::UNBLOCKABLE);
-        if let Some(info) = self.take(tid, set, times) {
+        if let Some(info) = self.take(tid, set, true, times) {
             return Ok(Some(info));
         }
         self.thread_mut(tid)?.waiting = set;
@@ -118,7 +117,7 @@ impl Signals {
     pub fn end_wait(&mut self, tid: Tid, wake: Wake, times: Times) -> Result<Info, Errno> {
         let set = core::mem::take(&mut self.thread_mut(tid)?.waiting);
         let error = if wake == Wake::TimedOut { Errno::EAGAIN } else { Errno::EINTR };
-        self.take(tid, set, times).ok_or(error)
+        self.take(tid, set, true, times).ok_or(error)
     }
 
     /// `sigaltstack`: gives the stack that was. `rsp` is the thread's stack pointer.
@@ -138,15 +137,16 @@ impl Signals {
     /// is passed over, as on Linux.
     pub fn returned(&mut self, tid: Tid, mask: SigSet, stack: AltStack, rsp: u64) {
         if let Ok(thread) = self.thread_mut(tid) {
-            thread.mask = mask.without(SigSet::UNBLOCKABLE);
+            thread.set_mask(mask);
             let _ = thread.altstack.set(stack, rsp);
         }
     }
 
-    /// Takes the next pending signal of a set: the thread's own before the process's.
-    pub(super) fn take(&mut self, tid: Tid, set: SigSet, times: Times) -> Option<Info> {
+    /// Takes the next pending signal of a set: the thread's own before the process's, if it may take those.
+    pub(super) fn take(&mut self, tid: Tid, set: SigSet, shared: bool, times: Times) -> Option<Info> {
         let own = self.threads.get_mut(&tid)?.pending.take(set);
-        let (mut info, left) = own.or_else(|| self.shared.take(set))?;
+        let shared = if shared { set } else { SigSet::default() };
+        let (mut info, left) = own.or_else(|| self.shared.take(shared))?;
         self.queued = self.queued.saturating_sub(left);
         if let Some((id, setting)) = info.timer {
             info.set_overrun(self.timers.delivered(id, setting, times));

@@ -43,9 +43,10 @@ impl Signals {
     pub fn deliver(&mut self, tid: Tid, times: Times) -> Delivery {
         loop {
             let Ok(thread) = self.thread(tid) else { return Delivery::None };
-            let (mask, saved) = (thread.mask, thread.saved.is_some());
-            let Some(info) = self.take(tid, SigSet(!mask.0), times) else {
+            let (mask, saved, called) = (thread.mask, thread.saved.is_some(), thread.called);
+            let Some(info) = self.take(tid, SigSet(!mask.0), called, times) else {
                 if !saved {
+                    self.thread_mut(tid).into_iter().for_each(|thread| thread.called = false);
                     return Delivery::None;
                 }
                 // Back to the thread's own mask, which may let through what the call's did not.

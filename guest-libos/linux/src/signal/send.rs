@@ -153,7 +153,9 @@ impl Signals {
         }
         self.queued += usize::from(pending.add(info, room));
         let takes = |tid: &Tid| self.threads.get(tid).is_some_and(|thread| thread.wants(signal));
-        Sent::Pending(target.filter(takes))
+        let target = target.filter(takes);
+        target.into_iter().for_each(|tid| self.call(tid));
+        Sent::Pending(target)
     }
 
     /// Whether another signal can be queued.

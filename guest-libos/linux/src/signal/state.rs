@@ -22,6 +22,9 @@ pub(super) struct OfThread {
     pub(super) mask: SigSet,
     /// The mask to go back to, while a call has its own (`rt_sigsuspend`, `ppoll`, …).
     pub(super) saved: Option<SigSet>,
+    /// Whether it was chosen for a signal or changed its mask since it last had nothing to take (Linux's TIF_SIGPENDING):
+    /// others leave the process's signals to who was chosen, whose wait one of them is meant to end.
+    pub(super) called: bool,
     /// What `rt_sigtimedwait` waits for.
     pub(super) waiting: SigSet,
     pub(super) pending: Pending,
@@ -89,9 +92,9 @@ impl Signals {
         &self.actions[signal.index()]
     }
 
-    /// Threads to interrupt for signals of the process, after a thread that could have taken them ended or blocked them.
-    #[must_use]
-    pub fn retarget(&self) -> Vec<Tid> {
+    /// Chooses threads again for the signals of the process, and gives them to be interrupted. Call it after what may have
+    /// blocked a signal for who was chosen: each change of a mask, and a handler's start. It costs nothing if none is pending.
+    pub fn retarget(&mut self) -> Vec<Tid> {
         let mut found = Vec::new();
         let mut left = self.shared.set;
         while let Some(signal) = left.first() {
@@ -100,7 +103,14 @@ impl Signals {
                 found.push(tid);
             }
         }
+        found.iter().for_each(|&tid| self.call(tid));
         found
+    }
+
+    pub(super) fn call(&mut self, tid: Tid) {
+        if let Some(thread) = self.threads.get_mut(&tid) {
+            thread.called = true;
+        }
     }
 
     /// The thread that takes a signal of the process: the main one if it doesn't block it, else the first that doesn't.
@@ -113,7 +123,8 @@ impl Signals {
     #[must_use]
     pub fn interrupts(&self, tid: Tid) -> bool {
         let Some(thread) = self.threads.get(&tid) else { return false };
-        let mut left = thread.pending.set.union(self.shared.set).without(thread.mask);
+        let shared = if thread.called { self.shared.set } else { SigSet::default() };
+        let mut left = thread.pending.set.union(shared).without(thread.mask);
         while let Some(signal) = left.first() {
             if !self.action(signal).ignores(signal) {
                 return true;
@@ -125,6 +136,12 @@ impl Signals {
 }
 
 impl OfThread {
+    /// Changes its mask, which may let it take what it was not chosen for.
+    pub(super) fn set_mask(&mut self, mask: SigSet) {
+        self.mask = mask.without(SigSet::UNBLOCKABLE);
+        self.called = true;
+    }
+
     /// Whether it can be given this signal, to handle it or to return it from a wait for it.
     pub(super) fn wants(&self, signal: Signal) -> bool {
         !self.mask.without(self.waiting).has(signal)

@@ -86,6 +86,7 @@ impl Threads {
             Wait::Tokens { mut tokens, until_ns } => {
                 tokens.sort_unstable();
                 tokens.dedup();
+                tokens.shrink_to_fit();
                 if self.waits.tokens.len().saturating_add(tokens.len()) > WAITS_MAX {
                     return Err(Errno::ENOMEM);
                 }

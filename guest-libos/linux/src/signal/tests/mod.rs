@@ -1,6 +1,7 @@
 //! Tests of signals: against the manual, a naive model, and the host.
 mod calls;
 mod fault;
+mod flow;
 mod frame;
 mod model;
 mod timer;

@@ -39,6 +39,8 @@ struct Model {
     lists: [Vec<i32>; 3],
     masks: [Vec<i32>; 2],
     saved: [Option<Vec<i32>>; 2],
+    /// Who was chosen for the process's signals, or may look at them.
+    called: [bool; 2],
     /// Masks that handlers return to.
     frames: [Vec<Vec<i32>>; 2],
     ignored: Vec<i32>,
@@ -54,10 +56,23 @@ impl Model {
         let merged = number < 32 && self.lists[list].contains(&number);
         if !ignored && !merged {
             self.lists[list].push(number);
+            self.retarget();
+            if list < 2 && !blocked {
+                self.called[list] = true;
+            }
+        }
+    }
+
+    fn retarget(&mut self) {
+        for number in &self.lists[2] {
+            if let Some(thread) = self.masks.iter().position(|mask| !mask.contains(number)) {
+                self.called[thread] = true;
+            }
         }
     }
 
     fn mask(&mut self, thread: usize, how: u32, numbers: &[i32]) {
+        self.called[thread] = true;
         let mask = &mut self.masks[thread];
         match how {
             0 => mask.extend(numbers),
@@ -78,12 +93,15 @@ impl Model {
     fn deliver(&mut self, thread: usize) -> Option<i32> {
         loop {
             let mask = self.masks[thread].clone();
-            let place = [thread, 2].into_iter().find_map(|list| {
+            let lists = if self.called[thread] { vec![thread, 2] } else { vec![thread] };
+            let place = lists.into_iter().find_map(|list| {
                 let open = self.lists[list].iter().copied().filter(|number| !mask.contains(number));
                 open.min_by_key(|&number| (number != 11, number)).map(|number| (list, number))
             });
             let Some((list, number)) = place else {
-                self.masks[thread] = self.saved[thread].take()?;
+                let saved = self.saved[thread].take();
+                self.called[thread] = saved.is_some();
+                self.masks[thread] = saved?;
                 continue;
             };
             let at = self.lists[list].iter().position(|&other| other == number).unwrap();
@@ -103,7 +121,13 @@ fn check(signals: &Signals, model: &Model) -> Result<(), TestCaseError> {
         let open = |list: usize| {
             model.lists[list].iter().any(|n| !model.masks[thread].contains(n) && !model.ignored.contains(n))
         };
-        prop_assert_eq!(signals.interrupts(tid), open(thread) || open(2));
+        prop_assert_eq!(signals.interrupts(tid), open(thread) || model.called[thread] && open(2));
+    }
+    // Nothing is lost: what somebody would take calls somebody.
+    let taken =
+        |number: &&i32| !model.ignored.contains(number) && model.masks.iter().any(|mask| !mask.contains(number));
+    if model.lists[2].iter().any(|number| taken(&number)) {
+        prop_assert!(signals.interrupts(MAIN) || signals.interrupts(OTHER));
     }
     prop_assert_eq!(signals.queued, model.lists.iter().map(Vec::len).sum::<usize>());
     Ok(())
@@ -138,6 +162,7 @@ fn step(signals: &mut Signals, model: &mut Model, event: &Event) -> Result<(), T
             if let Some(mask) = model.frames[usize::from(who)].pop() {
                 signals.returned(tid(who), set(&mask), AltStack::default(), 0);
                 model.masks[usize::from(who)] = mask;
+                model.called[usize::from(who)] = true;
             }
         }
         Event::Pending(who) => {
@@ -150,9 +175,12 @@ fn step(signals: &mut Signals, model: &mut Model, event: &Event) -> Result<(), T
             let thread = usize::from(who);
             let old = core::mem::replace(&mut model.masks[thread], numbers.clone());
             model.saved[thread].get_or_insert(old);
+            model.called[thread] = true;
             signals.begin_mask(tid(who), set(&numbers), 8).unwrap();
         }
     }
+    model.retarget();
+    signals.retarget();
     check(signals, model)
 }
 

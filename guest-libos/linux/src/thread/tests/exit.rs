@@ -65,6 +65,18 @@ fn robust_mutexes_are_marked_and_passed_on() {
 }
 
 #[test]
+fn a_mutex_in_the_list_and_being_locked_is_passed_on_once() {
+    let (mut threads, mut memory) = (threads(3), robust());
+    memory.put_pair(0x110, 0x200);
+    wait(&mut threads, &mut memory, 2, 0x210);
+    wait(&mut threads, &mut memory, 3, 0x210);
+    run(&mut threads, 1);
+    threads.set_robust_list(0x100, 24).unwrap();
+    threads.exit(0, &mut memory);
+    assert_eq!(threads.ready, [Tid(2)]);
+}
+
+#[test]
 fn a_ring_without_end_is_left() {
     let (mut threads, mut memory) = (threads(2), robust());
     memory.put_pair(0x300, 0x200);

@@ -108,6 +108,19 @@ fn the_first_to_wait_is_the_first_to_wake() {
 }
 
 #[test]
+fn errors_of_requeueing() {
+    let (mut threads, mut memory) = (threads(1), memory());
+    let mut requeue = |value, value2, address2| {
+        let call = Futex { value2, address2, value3: 6, ..call(raw::FUTEX_CMP_REQUEUE, A, value) };
+        threads.futex(&call, &mut memory, at(0))
+    };
+    assert_eq!(requeue(u32::MAX, 0, B), Err(Errno::EINVAL));
+    assert_eq!(requeue(0, u32::MAX, B), Err(Errno::EINVAL));
+    assert_eq!(requeue(0, 1, B + 1), Err(Errno::EINVAL));
+    assert_eq!(requeue(0, 1, B), Err(Errno::EAGAIN));
+}
+
+#[test]
 fn wake_op_changes_compares_and_wakes() {
     let (mut threads, mut memory) = (threads(3), memory());
     wait(&mut threads, &mut memory, 1, A);
