@@ -3,7 +3,9 @@
 //! The embedder sends ([`Signals::kill`], [`Signals::force`], [`Signals::tick`]) and interrupts the thread that is named in
 //! answer ([`crate::thread::Threads::interrupt`]). Before it lets a thread go on in the program, it calls
 //! [`Signals::deliver`]: a handler gets a frame from [`frame::build`], byte for byte Linux's, and `rt_sigreturn` gives it to
-//! [`frame::parse`]. All that the program wrote is taken for hostile. Queues hold [`QUEUE_MAX`] signals in all.
+//! [`frame::parse`]. After what changes a mask it calls [`Signals::retarget`].
+//!
+//! All that the program wrote is taken for hostile. Queues hold [`QUEUE_MAX`] signals in all.
 mod action;
 mod altstack;
 mod calls;
