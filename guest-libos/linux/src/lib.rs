@@ -12,3 +12,5 @@ pub mod errno;
 pub mod fs;
 pub mod mm;
 pub mod rewrite;
+pub mod signal;
+pub mod thread;
