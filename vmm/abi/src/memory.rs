@@ -1,4 +1,4 @@
-//! The address map. Guest-virtual equals guest-physical.
+//! The address map. Guest-virtual equals guest-physical, but for the window.
 //!
 //! ```text
 //! 0x0000_0000_0000  never mapped: a null pointer faults
@@ -11,6 +11,8 @@
 //!                   rings: transmit, then receive, read-write
 //!                   heap, read-write, to the end of memory
 //! 0x0040_0000_0000  the VMM's own pages: no guest access
+//! 0x0100_0000_0000  window: nothing, until MAP moves pages of the heap there
+//! 0x0200_0000_0000  its end
 //! ```
 
 /// Bytes of a page.
@@ -40,6 +42,16 @@ pub const MEMORY_BYTES_MAX: u64 = 16 << 30;
 /// First address above all guest memory: the VMM's own pages start here, at 256 GiB.
 pub const SUPERVISOR_BASE: u64 = 0x40_0000_0000;
 
+/// First address of the window, to which [`crate::instruction::MAP`] moves pages.
+pub const WINDOW_START: u64 = 1 << 40;
+
+/// End of the window, which is 1 TiB.
+pub const WINDOW_END: u64 = 2 << 40;
+
+/// Page tables that there are for the window beside one for each 2 MiB of memory. Where a guest uses it one needs one for each
+/// 2 MiB of addresses, one for each 1 GiB, and one for each 512 GiB.
+pub const WINDOW_TABLES_MIN: u64 = 256;
+
 /// One entry of the module table: a file of the bundle, read-only in guest memory.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,4 +71,5 @@ const _: () = {
     assert!(STACK_TOP - STACK_BOTTOM == 1 << 20 && STACK_TOP <= IMAGE_BASE);
     assert!(CONTROL == REGISTERS + PAGE_BYTES && CONTROL + PAGE_BYTES < STACK_BOTTOM);
     assert!(IMAGE_BASE < MEMORY_BYTES_MIN && MEMORY_BYTES_MAX < SUPERVISOR_BASE);
+    assert!(SUPERVISOR_BASE < WINDOW_START && WINDOW_START < WINDOW_END && WINDOW_END <= 1 << 47);
 };

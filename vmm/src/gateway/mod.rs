@@ -133,6 +133,11 @@ impl Gateway {
         drained
     }
 
+    /// Where the rings lie.
+    pub(crate) fn rings(&self) -> Rings {
+        self.cable.rings()
+    }
+
     /// How far the rings have moved.
     pub(crate) fn progress(&self) -> Progress {
         Progress { taken: self.cable.taken(), received: self.cable.received() }

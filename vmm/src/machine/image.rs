@@ -99,12 +99,12 @@ impl Image {
 
         let file = memory_file()?;
         let tables = Tables::of(memory_bytes);
-        file.set_len(modules.end - IMAGE_BASE + tables.bytes())?;
+        file.set_len(modules.end - IMAGE_BASE + tables.filled_bytes())?;
         for segment in &program.segments {
             file.write_all_at(segment.data, segment.start - IMAGE_BASE)?;
         }
         modules.write(&file)?;
-        let mut slot = vec![0; tables.bytes() as usize];
+        let mut slot = vec![0; tables.filled_bytes() as usize];
         stubs::write(&mut slot);
         paging::write(&mut slot, memory_bytes, &ranges(&program, modules.end, memory_bytes));
         file.write_all_at(&slot, modules.end - IMAGE_BASE)?;
@@ -116,7 +116,7 @@ impl Image {
             memory_bytes,
             entry: program.entry,
             ram: filled.map(|pages| part(pages.clone(), pages.start - IMAGE_BASE)).collect(),
-            supervisor: vec![part(0..tables.bytes(), modules.end - IMAGE_BASE)],
+            supervisor: vec![part(0..tables.filled_bytes(), modules.end - IMAGE_BASE)],
             end: modules.end,
             modules: modules.table,
             module_count: modules.entries.len() as u64,

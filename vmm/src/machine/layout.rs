@@ -3,7 +3,7 @@
 //! Offsets are from [`denali_abi::memory::SUPERVISOR_BASE`] for the CPU; in guest-physical memory the slot follows guest memory,
 //! so that KVM has one piece of memory to know of.
 
-use denali_abi::memory::{PAGE_BYTES, SUPERVISOR_BASE};
+use denali_abi::memory::{PAGE_BYTES, SUPERVISOR_BASE, WINDOW_TABLES_MIN};
 
 /// Global descriptor table: seven entries.
 pub(crate) const GDT: u64 = 0;
@@ -29,7 +29,7 @@ pub(crate) const PDPT: u64 = 0x9000;
 pub(crate) const SUPERVISOR_PD: u64 = 0xa000;
 /// Code that runs at CPL 3, see [`super::stubs::TOUCH_STUB`]: the only page here that a guest can see. It can't change it.
 pub(crate) const USER_STUBS: u64 = 0xb000;
-/// Page tables of the supervisor slot, then the guest's page directories, then the guest's page tables.
+/// Page tables of the supervisor slot, then the guest's page directories, then the guest's page tables, then the window's tables.
 pub(crate) const TABLES: u64 = 0xc000;
 
 /// Guest memory that one page directory maps.
@@ -59,6 +59,8 @@ pub(crate) struct Tables {
     pub(crate) guest_pds: u64,
     /// Number of page tables for guest memory.
     pub(crate) guest_pts: u64,
+    /// Number of tables, of all levels, for the window.
+    pub(crate) window_tables: u64,
 }
 
 impl Tables {
@@ -67,9 +69,10 @@ impl Tables {
         let guest_pds = memory_bytes.div_ceil(PD_SPAN);
         let guest_pts = memory_bytes.div_ceil(PT_SPAN);
         // The supervisor's own page tables map themselves too: 512 tables are more than 16 GiB ever need.
-        let others = TABLES + (guest_pds + guest_pts) * PAGE_BYTES;
+        let window_tables = WINDOW_TABLES_MIN + guest_pts;
+        let others = TABLES + (guest_pds + guest_pts + window_tables) * PAGE_BYTES;
         let supervisor_pts = (others + 512 * PAGE_BYTES).div_ceil(PT_SPAN);
-        Self { supervisor_pts, guest_pds, guest_pts }
+        Self { supervisor_pts, guest_pds, guest_pts, window_tables }
     }
 
     /// Offset of the `n`-th page table of the supervisor slot.
@@ -93,9 +96,19 @@ impl Tables {
         self.guest_pt(page / 512) + (page % 512) * 8
     }
 
+    /// Offset of the `n`-th table of the window.
+    pub(crate) fn window_table(&self, n: u64) -> u64 {
+        TABLES + (self.supervisor_pts + self.guest_pds + self.guest_pts + n) * PAGE_BYTES
+    }
+
+    /// Bytes of the slot that an image fills: all but the window's tables.
+    pub(crate) fn filled_bytes(&self) -> u64 {
+        self.window_table(0)
+    }
+
     /// Bytes of the whole slot.
     pub(crate) fn bytes(&self) -> u64 {
-        TABLES + (self.supervisor_pts + self.guest_pds + self.guest_pts) * PAGE_BYTES
+        self.window_table(self.window_tables)
     }
 }
 

@@ -5,3 +5,4 @@ pub mod image;
 pub(crate) mod layout;
 pub mod paging;
 pub(crate) mod stubs;
+pub(crate) mod window;

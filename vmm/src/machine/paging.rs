@@ -13,6 +13,13 @@ const WRITE: u64 = 1 << 1;
 const USER: u64 = 1 << 2;
 const ACCESSED_DIRTY: u64 = 1 << 5 | 1 << 6;
 const NO_EXECUTE: u64 = 1 << 63;
+const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+
+/// A bit that CPUs ignore, here of entries that are not present: a page that MAP moved away, or moved here without rights.
+const MOVED: u64 = 1 << 9;
+
+/// The entry at a page's own address while it is in the window.
+pub(crate) const AWAY: u64 = MOVED;
 
 /// What a guest may do with a page. Never write and execute together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +70,34 @@ impl Rights {
     }
 }
 
+/// The entry of the page at guest-physical `page` where the window shows it. Without rights it still says which page it is,
+/// inverted: a CPU may speculate on the address of an entry that is not present (L1TF).
+pub(crate) fn window_entry(rights: Rights, page: u64) -> u64 {
+    match rights {
+        Rights::None => page ^ ADDRESS | MOVED,
+        rights => rights.entry(page),
+    }
+}
+
+/// The guest-physical page that an entry of the window shows.
+pub(crate) fn window_page(entry: u64) -> Option<u64> {
+    match entry {
+        0 => None,
+        entry if entry & PRESENT != 0 => Some(entry & ADDRESS),
+        entry => Some(entry & ADDRESS ^ ADDRESS),
+    }
+}
+
+/// The entry of a table, at guest-physical `address`. Rights are decided by the last level.
+pub(crate) fn table_entry(address: u64) -> u64 {
+    address | PRESENT | WRITE | USER | ACCESSED_DIRTY
+}
+
+/// The guest-physical table that an entry leads to.
+pub(crate) fn table_of(entry: u64) -> Option<u64> {
+    (entry & PRESENT != 0).then_some(entry & ADDRESS)
+}
+
 /// What a page table entry lets a guest do with its page; nothing for a page of the VMM's own.
 pub(crate) fn rights(entry: u64) -> Rights {
     match entry {
@@ -73,15 +108,15 @@ pub(crate) fn rights(entry: u64) -> Rights {
     }
 }
 
-/// Writes all tables into `slot`, the bytes of a supervisor slot: the slot itself for CPL 0 alone, and guest memory
+/// Writes all tables into `slot`, the part of a supervisor slot that an image fills: the slot itself for CPL 0 alone, and guest memory
 /// unmapped but for `ranges` of (start, end, rights), all page-aligned and inside `memory_bytes`.
 pub(crate) fn write(slot: &mut [u8], memory_bytes: u64, ranges: &[(u64, u64, Rights)]) {
     let tables = Tables::of(memory_bytes);
     let mut put = |offset: u64, value: u64| {
         slot[offset as usize..offset as usize + 8].copy_from_slice(&value.to_le_bytes());
     };
-    // Rights are decided by the last level; a supervisor page stays one because its own entry lacks USER.
-    let table = |offset: u64| physical(memory_bytes, offset) | PRESENT | WRITE | USER | ACCESSED_DIRTY;
+    // A supervisor page stays one because its own entry lacks USER.
+    let table = |offset: u64| table_entry(physical(memory_bytes, offset));
 
     put(PML4, table(PDPT));
     put(PDPT + at(0) / PD_SPAN * 8, table(SUPERVISOR_PD));

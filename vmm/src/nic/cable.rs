@@ -19,6 +19,13 @@ pub(crate) struct Rings {
     pub(crate) receive_bytes: u64,
 }
 
+impl Rings {
+    /// Where they end: the heap follows.
+    pub(crate) fn end(&self) -> u64 {
+        self.receive + self.receive_bytes
+    }
+}
+
 /// The VMM's end of one VM's cable. The memory that the rings lie in is given at each call: a VM that waits on disk has none.
 #[derive(Debug)]
 pub(crate) struct Cable {
@@ -30,6 +37,11 @@ pub(crate) struct Cable {
 impl Cable {
     pub(crate) fn new(rings: Rings) -> Self {
         Self { rings, transmit: Consumer::default(), receive: Producer::default() }
+    }
+
+    /// Where the rings lie.
+    pub(crate) fn rings(&self) -> Rings {
+        self.rings
     }
 
     /// Takes the next frame that the guest sent. `false` when there is none.

@@ -1,7 +1,7 @@
 //! The virtual hardware of one VM: made from a template, and put back to it for the next job of the same bundle.
 
 use super::{
-    protect::{self, ProtectError},
+    change::{self, ChangeError},
     template::Template,
 };
 use crate::{
@@ -44,7 +44,7 @@ pub(crate) enum HardwareError {
     #[error("the host could not write a VM's memory: {0}")]
     Write(#[from] VolatileMemoryError),
     #[error("a VM's page tables could not be put back: {0}")]
-    Tables(#[from] ProtectError),
+    Tables(#[from] ChangeError),
     #[error("so much of a VM's memory changed that a new VM costs less")]
     Large,
     #[error("the host has no random numbers")]
@@ -235,7 +235,7 @@ fn words_of(bytes: &[u8; PAGE_BYTES as usize]) -> Words {
 }
 
 /// Makes a page table what it shall be, by runs of the stub over stretches of entries that differ.
-fn write_differing(machine: &mut VirtualMachine, table: u64, is: &Words, shall: &Words) -> Result<(), ProtectError> {
+fn write_differing(machine: &mut VirtualMachine, table: u64, is: &Words, shall: &Words) -> Result<(), ChangeError> {
     let mut found: Vec<Range<usize>> = Vec::new();
     for n in (0..ENTRIES).filter(|n| is[*n] != shall[*n]) {
         match found.last_mut() {
@@ -244,5 +244,5 @@ fn write_differing(machine: &mut VirtualMachine, table: u64, is: &Words, shall: 
             _ => found.push(n..n + 1),
         }
     }
-    found.into_iter().try_for_each(|run| protect::write_tables(machine, table + 8 * run.start as u64, &shall[run]))
+    found.into_iter().try_for_each(|run| change::write_tables(machine, table + 8 * run.start as u64, &shall[run]))
 }

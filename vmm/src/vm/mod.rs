@@ -2,12 +2,12 @@
 //!
 //! A VM has no thread: whoever holds it may run it for a slice, on any thread, and is told why it stopped.
 
+mod change;
 mod fault;
 mod hardware;
 mod interrupt;
 #[cfg(test)]
 mod leaks;
-mod protect;
 mod run;
 mod sleep;
 mod start;
@@ -22,12 +22,12 @@ pub(crate) use start::{Assignment, Given, usual_rings_suffice};
 pub(crate) use template::Template;
 
 use crate::gateway::{Gateway, Progress, Verdict};
+use change::Change;
 use denali_protocol::{
     job::{Exits, Limits, Usage, VmId},
     receipt::StartPath,
 };
 use interrupt::Told;
-use protect::Protect;
 use std::{
     os::fd::BorrowedFd,
     time::{Duration, Instant},
@@ -43,7 +43,7 @@ pub(crate) struct Vm<H = Hardware> {
     limits: Limits,
     exits: Exits,
     phase: Phase,
-    protecting: Option<Protect>,
+    changing: Option<Change>,
     /// How far the rings were when the VM last woke. What moved since then ends an IDLE, even if it moved before the
     /// IDLE: the guest may have looked at its rings before that.
     seen: Progress,

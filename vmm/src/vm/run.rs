@@ -1,8 +1,9 @@
 //! Running a VM for a slice: the loop around KVM_RUN, and what each exit means.
 
 use super::{
-    Hardware, HardwareError, Phase, Template, Told, Vm, fault,
-    protect::{Protect, ProtectError},
+    Hardware, HardwareError, Phase, Template, Told, Vm,
+    change::{Change, ChangeError},
+    fault,
     turn::Turn,
 };
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
     nic::cable::is_untouched,
 };
 use denali_abi::{
-    instruction::{CHECKPOINT, IDLE, IDLE_FOREVER, KICK, PROTECT, STATUS_OUT_OF_MEMORY, TERMINATE},
+    instruction::{CHECKPOINT, IDLE, IDLE_FOREVER, KICK, MAP, PROTECT, STATUS_OUT_OF_MEMORY, TERMINATE},
     memory::REGISTERS,
     registers::{VirtualRegisters, pending},
 };
@@ -92,8 +93,8 @@ impl Vm {
             if let Some(outcome) = self.limit_reached() {
                 return Stop::Ended(outcome);
             }
-            if self.protecting.is_some() {
-                match self.go_on_protecting(turn) {
+            if self.changing.is_some() {
+                match self.go_on_changing(turn) {
                     Next::Enter(bits) => happened = bits,
                     Next::Stop(stop) => return stop,
                 }
@@ -154,7 +155,7 @@ impl Vm {
         let used = std::mem::replace(&mut self.hardware, hardware);
         self.exits = Exits::default();
         (self.entered, self.cpu) = (None, Duration::ZERO);
-        self.protecting = None;
+        self.changing = None;
         self.told = Told::default();
         self.phase = Phase::Built;
         used
@@ -229,7 +230,7 @@ impl Vm {
             Exit::Out { .. } if stub_at(registers.rip).is_some() => self.stub(&registers, told),
             Exit::Out { port: IDLE, plain: true } => self.idle(registers, frame),
             Exit::Out { port: TERMINATE, plain: true } => self.terminate(&registers),
-            Exit::Out { port: PROTECT, plain: true } => self.protect(&registers),
+            Exit::Out { port: port @ (PROTECT | MAP), plain: true } => self.change(port, &registers),
             Exit::Out { port: CHECKPOINT, plain: true } => self.checkpoint(registers),
             Exit::Out { port: KICK, .. } => self.kick(frame),
             Exit::Out { port, .. } | Exit::In { port } => self.fault(&registers, FaultCause::UnknownPort { port }),
@@ -330,23 +331,28 @@ impl Vm {
         }
     }
 
-    fn protect(&mut self, registers: &Registers) -> Next {
+    fn change(&mut self, port: u16, registers: &Registers) -> Next {
         self.exits.protect += 1;
         self.hardware.supervisor_changed = true;
-        match Protect::begin(&mut self.hardware.machine, self.limits.memory_bytes) {
-            Ok(protect) => {
-                self.protecting = Some(protect);
+        let (machine, memory_bytes) = (&mut self.hardware.machine, self.limits.memory_bytes);
+        let begun = match port {
+            MAP => Change::map(machine, self.gateway.rings().end(), memory_bytes),
+            _ => Change::protect(machine, memory_bytes),
+        };
+        match begun {
+            Ok(change) => {
+                self.changing = Some(change);
                 Next::Enter(self.happened())
             }
-            Err(error) => self.protect_failed(registers, &error),
+            Err(error) => self.change_failed(if port == MAP { "MAP" } else { "PROTECT" }, registers, &error),
         }
     }
 
-    fn go_on_protecting(&mut self, turn: &mut Turn<'_>) -> Next {
-        let Some(protecting) = &mut self.protecting else { return Next::Enter(self.happened()) };
-        match protecting.step(&mut self.hardware.machine, self.limits.memory_bytes) {
+    fn go_on_changing(&mut self, turn: &mut Turn<'_>) -> Next {
+        let Some(changing) = &mut self.changing else { return Next::Enter(self.happened()) };
+        match changing.step(&mut self.hardware.machine) {
             Ok(true) => {
-                self.protecting = None;
+                self.changing = None;
                 Next::Enter(self.happened())
             }
             Ok(false) if turn.is_over() => {
@@ -355,17 +361,17 @@ impl Vm {
             }
             Ok(false) => Next::Enter(self.happened()),
             Err(error) => {
-                let registers = self.hardware.machine.registers();
-                self.protect_failed(&registers, &error)
+                let (name, registers) = (changing.name(), changing.registers());
+                self.change_failed(name, &registers, &error)
             }
         }
     }
 
-    fn protect_failed(&mut self, registers: &Registers, error: &ProtectError) -> Next {
+    fn change_failed(&mut self, name: &str, registers: &Registers, error: &ChangeError) -> Next {
         match error {
-            ProtectError::Stub => ended(Outcome::Lost(error.to_string())),
+            ChangeError::Stub => ended(Outcome::Lost(error.to_string())),
             error => {
-                let (name, detail) = ("PROTECT".to_owned(), error.to_string());
+                let (name, detail) = (name.to_owned(), error.to_string());
                 self.fault(registers, FaultCause::VirtualInstruction { name, detail })
             }
         }

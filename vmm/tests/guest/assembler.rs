@@ -1,7 +1,7 @@
 //! The few instructions that hand-made guests need, and the frame by which they say what they saw.
 
 use denali_abi::{
-    instruction::TERMINATE,
+    instruction::{MAP, TERMINATE},
     job::{HEADER_BYTES, KIND, OUTPUT, PORT, UDP_HEADERS_BYTES},
     memory::{CONTROL, REGISTERS},
     registers::{Control, VirtualRegisters},
@@ -77,6 +77,11 @@ impl Asm {
     /// A virtual instruction with its arguments.
     pub(crate) fn instruction(self, port: u16, rdi: u64, rsi: u64, rdx: u64) -> Self {
         self.mov(Reg::Rdi, rdi).mov(Reg::Rsi, rsi).mov(Reg::Rdx, rdx).out(port)
+    }
+
+    /// MAP.
+    pub(crate) fn map(self, address: u64, bytes: u64, rights: u64, pages: u64) -> Self {
+        self.raw(&[0x49, 0xba]).raw(&pages.to_le_bytes()).instruction(MAP, address, bytes, rights) // mov r10, pages
     }
 
     /// TERMINATE.

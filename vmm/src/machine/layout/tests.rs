@@ -25,6 +25,7 @@ fn parts(memory_bytes: u64) -> Vec<(u64, u64)> {
     parts.extend((0..tables.supervisor_pts).map(|n| (Tables::supervisor_pt(n), PAGE)));
     parts.extend((0..tables.guest_pds).map(|n| (tables.guest_pd(n), PAGE)));
     parts.extend((0..tables.guest_pts).map(|n| (tables.guest_pt(n), PAGE)));
+    parts.extend((0..tables.window_tables).map(|n| (tables.window_table(n), PAGE)));
     parts
 }
 
@@ -50,7 +51,7 @@ proptest! {
         let tables = Tables::of(pages * PAGE);
         let page = page.index(pages as usize) as u64;
         let entry = tables.guest_pte(page * PAGE);
-        prop_assert!((tables.guest_pt(0)..tables.bytes()).contains(&entry));
+        prop_assert!((tables.guest_pt(0)..tables.filled_bytes()).contains(&entry));
         prop_assert_eq!(entry, tables.guest_pt(0) + page * 8, "the entries of consecutive pages are consecutive");
     }
 }

@@ -54,7 +54,7 @@ fn bits(rights: Rights) -> Option<u64> {
 
 fn check(memory_bytes: u64, ranges: &[(u64, u64, Rights)]) {
     let tables = Tables::of(memory_bytes);
-    let mut slot = vec![0; tables.bytes() as usize];
+    let mut slot = vec![0; tables.filled_bytes() as usize];
     write(&mut slot, memory_bytes, ranges);
     let mut pages = walk(&slot, memory_bytes);
     for &(start, end, rights) in ranges {
