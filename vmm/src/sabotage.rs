@@ -49,8 +49,10 @@ mod switches {
         ControlPage,
         /// All private pages but the control page.
         Memory,
-        /// Page rights.
+        /// Page rights, and the window.
         PageRights,
+        /// The window alone.
+        Window,
         /// The virtual registers.
         VirtualRegisters,
         /// The ring positions among them.

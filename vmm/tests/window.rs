@@ -248,3 +248,36 @@ fn copies_and_hardware_that_is_put_back_have_the_window_of_the_checkpoint() {
     let reimaged = format!("{:?}", StartPath::Reimaged);
     assert!(paths.contains(&reimaged) && paths.len() > 1, "{paths:?}");
 }
+
+/// `ud2` unless RAX is `value`.
+fn expect(code: Asm, value: u64) -> Asm {
+    code.mov(guest::Reg::Rcx, value).raw(&[0x48, 0x39, 0xc8, 0x74, 0x02, 0x0f, 0x0b]) // cmp rax, rcx; je 1f; ud2; 1:
+}
+
+/// Pages move from place to place, through tables that led elsewhere just before.
+#[test]
+fn tables_that_are_used_again_lead_where_they_should() {
+    const PAGES: u64 = 24;
+    let mut code = Asm::new();
+    for n in 0..PAGES {
+        code = code.mov(guest::Reg::Rax, n).store_rax(HEAP + n * PAGE);
+    }
+    for round in 0..8 {
+        let stride = [PAGE, 2 * MIB, 1 << 30, 40 << 30][round as usize % 4];
+        let place = |n: u64| WINDOW_START + (n * 7 + round * 5) % PAGES * stride;
+        for n in 0..PAGES {
+            code = code.map(place(n), PAGE, WRITE, HEAP + n * PAGE);
+        }
+        for n in 0..PAGES {
+            code = expect(code.load_rax(place(n)), n + round * PAGES);
+            code = code.mov(guest::Reg::Rax, n + (round + 1) * PAGES).store_rax(place(n));
+        }
+        for n in 0..PAGES {
+            code = code.map(place(n), PAGE, 0, 0);
+            code = expect(code.load_rax(HEAP + n * PAGE), n + (round + 1) * PAGES);
+        }
+    }
+    let ended = run(&code.terminate(9));
+    assert_eq!(ended.outcome, Outcome::Exited(9));
+    assert_eq!(ended.usage.exits.protect, 2 * 8 * PAGES);
+}

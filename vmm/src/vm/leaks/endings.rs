@@ -68,11 +68,16 @@ pub(super) fn all() -> Vec<Ending> {
         Ending { limits: wall_limit, ..exits("wall limit while running", 'x', wall) },
         Ending { limits: wall_limit, ..exits("wall limit while idle", 'i', wall) },
         Ending { limits: wall_limit, swapped: true, ..exits("wall limit after a time on disk", 'i', wall) },
+        Ending {
+            swapped: true,
+            ..exits("TERMINATE after a time on disk", 'v', |outcome| *outcome == Outcome::Exited(0x5a))
+        },
         Ending { limits: output_limit, ..exits("output limit by TERMINATE", 't', output) },
         Ending { limits: output_limit, ..exits("output limit by KICK", 'k', output) },
         Ending { cancelled: true, ..exits("cancelled while running", 'x', cancelled) },
         Ending { cancelled: true, ..exits("cancelled while idle", 'i', cancelled) },
         Ending { cancelled: true, ..exits("cancelled in the middle of a PROTECT", 'p', cancelled) },
+        Ending { cancelled: true, ..exits("cancelled in the middle of a MAP", 'q', cancelled) },
         Ending {
             after: After::Unquiet,
             ..exits("TERMINATE with the trap flag", 'f', |outcome| *outcome == Outcome::Exited(0x5a))

@@ -2,7 +2,7 @@
 
 use denali_abi::{
     job::{HEADER_BYTES, KIND, OUTPUT, PORT, UDP_HEADERS_BYTES},
-    memory::{CONTROL, IMAGE_BASE, PAGE_BYTES, REGISTERS, STACK_BOTTOM},
+    memory::{CONTROL, IMAGE_BASE, PAGE_BYTES, REGISTERS, STACK_BOTTOM, WINDOW_START},
     registers::{Control, VirtualRegisters},
     ring::RECORD_HEADER_BYTES,
 };
@@ -26,6 +26,9 @@ const CONTENTS: u64 = TABLE + MEMORY_BYTES / PAGE_BYTES * 8;
 const BSS: u64 = CONTENTS + PAGE_BYTES;
 pub(super) const DATA_END: u64 = BSS + 2 * PAGE_BYTES;
 
+/// Where in the window the writer puts pages, the first of which it fills.
+const WINDOW: u64 = WINDOW_START + (5 << 30);
+
 /// Places in the page at [`SAVE`], after the general registers.
 pub(super) const FLAGS: usize = 128;
 pub(super) const BASES: usize = 136;
@@ -36,6 +39,8 @@ pub(super) const FOUND: usize = 208;
 /// All words of the table before it was written, and of what follows the virtual registers, in one.
 pub(super) const TABLE_WAS: usize = 216;
 pub(super) const REST_WAS: usize = 224;
+/// Whether there was a page in the window.
+pub(super) const WINDOW_WAS: usize = 232;
 /// As XSAVE stores it.
 pub(super) const EXTENDED: usize = 512;
 /// The virtual registers.
@@ -76,6 +81,7 @@ std::arch::global_asm!(
     spare = const SPARE,
     save = const SAVE,
     table = const TABLE,
+    window = const WINDOW,
     table_end = const CONTENTS,
     bss = const BSS,
     flags = const FLAGS,
@@ -85,9 +91,12 @@ std::arch::global_asm!(
     found = const FOUND,
     table_was = const TABLE_WAS,
     rest_was = const REST_WAS,
+    window_was = const WINDOW_WAS,
     extended = const EXTENDED,
     seen = const SEEN,
     checkpoint_wanted = const offset_of!(VirtualRegisters, checkpoint_wanted),
+    tsc_base = const offset_of!(VirtualRegisters, tsc_base),
+    tsc_to_ns = const offset_of!(VirtualRegisters, tsc_to_ns),
     heap_start = const offset_of!(VirtualRegisters, heap_start),
     memory_bytes = const offset_of!(VirtualRegisters, memory_bytes),
     receive_ring = const offset_of!(VirtualRegisters, receive_ring),

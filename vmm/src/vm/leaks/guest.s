@@ -26,6 +26,7 @@
 .equ FOUND_AT, SAVE + {found}
 .equ TABLE_WAS_AT, SAVE + {table_was}
 .equ REST_WAS_AT, SAVE + {rest_was}
+.equ WINDOW_WAS_AT, SAVE + {window_was}
 .equ EXTENDED_AT, SAVE + {extended}
 .equ SEEN_AT, SAVE + {seen}
 .equ STACK_AT, SAVE + 0xf00
@@ -167,6 +168,15 @@
     out 0xd3, eax
 .endm
 
+# MAP of a page.
+.macro map address, rights, page
+    mov r10, \page
+    mov rdi, \address
+    mov esi, 0x1000
+    mov edx, \rights
+    out 0xd5, eax
+.endm
+
 .pushsection .rodata.denali_leaks, "a"
 .balign 16
 .globl denali_leaks_guest
@@ -249,6 +259,13 @@ denali_leaks_read:
     cmp rsi, r13
     jb 2b
     mov qword ptr [FOUND_AT], r9
+    # In the window there should be nothing, and so a fault.
+    lea rax, [rip + denali_leaks_report]
+    mov qword ptr [CONTROL + {fault_entry}], rax
+    mov rbx, {window}
+    mov al, byte ptr [rbx]
+    mov qword ptr [WINDOW_WAS_AT], 1
+denali_leaks_report:
     mov rdi, qword ptr [REGISTERS + {transmit_ring}]
     mov esi, TEXT + {long_record}
     mov ecx, {record_start}
@@ -343,6 +360,19 @@ denali_leaks_write:
     protect rbx, 1
     add rbx, 0x1000
     protect rbx, 4
+    # Pages in the window: two of one table, one of which can be run, and one that other tables lead to.
+    lea rbx, [r12 + 0x20000]
+    map {window}, 3, rbx
+    add rbx, 0x2000
+    map {window} + 0x1000, 4, rbx
+    add rbx, 0x2000
+    map {window} + 0x8000000000, 3, rbx
+    mov rax, {pattern}
+    mov ecx, 512
+    rep stosq
+    mov rdi, {window}
+    mov ecx, 512
+    rep stosq
     # Positions of both rings.
     mov rdi, qword ptr [REGISTERS + {transmit_ring}]
     mov esi, TEXT + {short_record}
@@ -364,8 +394,10 @@ denali_leaks_write:
     ending 'f', denali_leaks_terminate_trap
     ending 'x', denali_leaks_spin
     ending 'i', denali_leaks_idle
+    ending 'v', denali_leaks_idle_and_see
     ending 'k', denali_leaks_kick
     ending 'p', denali_leaks_protect
+    ending 'q', denali_leaks_map
     ending '0', denali_leaks_page
     ending '1', denali_leaks_divide
     ending '2', denali_leaks_hlt
@@ -402,16 +434,54 @@ denali_leaks_idle:
     mov rdi, -1
     out 0xd0, eax
     jmp denali_leaks_idle
+denali_leaks_idle_and_see:
+    rdtsc
+    shl rdx, 32
+    or rax, rdx
+    sub rax, qword ptr [REGISTERS + {tsc_base}]
+    mul qword ptr [REGISTERS + {tsc_to_ns}]
+    shrd rax, rdx, 32
+    lea rdi, [rax + 10000000]
+    # The first ends at once, for the frame that was taken.
+    out 0xd0, eax
+    out 0xd0, eax
+    mov rbx, {window} + 0x8000000ff8
+    cmp qword ptr [rbx], r8
+    jne denali_leaks_ud2
+    mov rbx, {window}
+    cmp qword ptr [rbx], r8
+    jne denali_leaks_ud2
+    mov qword ptr [rbx], rbx
+    # They are what is behind.
+    map {window}, 0, 0
+    mov rax, qword ptr [REGISTERS + {heap_start}]
+    cmp qword ptr [rax + 0x20000], rbx
+    jne denali_leaks_ud2
+    mov edi, 0x5a
+    out 0xd1, eax
 denali_leaks_kick:
     out 0xd2, eax
     jmp denali_leaks_kick
 denali_leaks_protect:
     mov rdi, qword ptr [REGISTERS + {heap_start}]
+    # Those before are in the window.
+    add rdi, 0x40000
     mov rsi, qword ptr [REGISTERS + {memory_bytes}]
     sub rsi, rdi
     mov edx, 1
     out 0xd3, eax
     jmp denali_leaks_protect
+denali_leaks_map:
+    mov r10, qword ptr [REGISTERS + {heap_start}]
+    add r10, 0x40000
+    mov rsi, qword ptr [REGISTERS + {memory_bytes}]
+    sub rsi, r10
+    mov rdi, {window} + 0x400000
+    mov edx, 1
+    out 0xd5, eax
+    xor edx, edx
+    out 0xd5, eax
+    jmp denali_leaks_map
 denali_leaks_page:
     mov qword ptr [0x10], rax
 denali_leaks_divide:

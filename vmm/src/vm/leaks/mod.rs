@@ -19,4 +19,6 @@ mod sight;
 mod tests;
 mod worker;
 
-pub(super) use sabotage::{cpu_with_left_out, pages_without_left_out, registers_with_left_out, remember};
+pub(super) use sabotage::{
+    cpu_with_left_out, pages_without_left_out, registers_with_left_out, remember, tables_without_left_out,
+};

@@ -2,7 +2,10 @@
 
 use crate::{
     kvm::{CpuState, VirtualMachine},
-    machine::image::Image,
+    machine::{
+        image::Image,
+        layout::{PML4, Tables},
+    },
     sabotage::{Item, is_left_out, left_out},
 };
 use denali_abi::{
@@ -48,6 +51,15 @@ pub(in crate::vm) fn pages_without_left_out(pages: Vec<Range<u64>>, image: &Imag
     }
     let pages = pages.into_iter().flat_map(|run| run.step_by(PAGE_BYTES as usize));
     pages.filter(|page| !is_left_out(item(*page))).map(|page| page..page + PAGE_BYTES).collect()
+}
+
+/// The page tables to put back.
+pub(in crate::vm) fn tables_without_left_out(
+    tables: impl Iterator<Item = u64>,
+    image: &Image,
+) -> impl Iterator<Item = u64> {
+    let windows = Tables::of(image.memory_bytes).filled_bytes();
+    tables.filter(move |table| !left_out!(Window) || *table != PML4 && *table < windows)
 }
 
 /// The virtual registers to start with.

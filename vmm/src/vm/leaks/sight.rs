@@ -2,7 +2,7 @@
 
 use super::guest::{
     BASES, DATA_END, EXTENDED, FLAGS, FOUND, MEMORY_BYTES, REPORT_BYTES, REST_WAS, SAVE, SEEN, SELECTORS, SPARE, TABLE,
-    TABLE_WAS, XCR0,
+    TABLE_WAS, WINDOW_WAS, XCR0,
 };
 use denali_abi::{
     memory::{CONTROL, PAGE_BYTES, STACK_TOP},
@@ -71,6 +71,7 @@ impl Sight {
             ("words of the pattern", FOUND),
             ("data page of the table", TABLE_WAS),
             ("rest of the register page", REST_WAS),
+            ("window", WINDOW_WAS),
         ];
         leaks.extend(words.into_iter().filter(|(_, place)| differs(*place)).map(|(name, _)| name.to_owned()));
         for (name, part) in EXTENDED_PARTS {

@@ -173,6 +173,12 @@ fn page_rights_left_are_found() {
     finds_only(Item::PageRights, LITTLE, &["reader: Fault(Fault { cause: Page"]);
 }
 
+#[test]
+fn a_window_left_is_found() {
+    finds_only(Item::Window, LITTLE, &["window"]);
+    finds(Item::Window, EVERYTHING, &["window"]);
+}
+
 /// The VMM publishes its positions anew whenever it looks at the rings: on a busy host even before the first instruction.
 #[test]
 fn ring_positions_left_are_found() {
