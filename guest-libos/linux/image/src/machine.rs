@@ -11,7 +11,7 @@ use denali_guest::{Input, Output, clock, embedded_io::{Read, Write}, instruction
 use denali_linux::{
     call::{Machine, Stream},
     errno::Errno,
-    mm::{Pages, Rights},
+    mm::{Pages, Pool, Rights},
     rewrite::{Functions, Origins, Report, StubArea, Text, plan},
 };
 
@@ -27,8 +27,10 @@ unsafe impl Sync for Stubs {}
 static STUBS: Stubs = Stubs(core::cell::UnsafeCell::new([0; _]));
 
 /// The VM.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Vm {
+    /// Pages for the reserve.
+    pool: Pool,
     /// What is known of the program's functions.
     functions: Functions,
     /// Stubs so far, in whole pages.
@@ -40,9 +42,9 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// One that runs a program with these functions.
-    pub fn new(functions: Functions) -> Self {
-        Self { functions, ..Self::default() }
+    /// One that runs a program with these functions, with `pool` for the reserve.
+    pub fn new(functions: Functions, pool: &Range<u64>) -> Self {
+        Self { pool: Pool::new(pool), functions, stub_bytes: 0, origins: Vec::new(), reports: Vec::new() }
     }
 
     /// Replaces the system calls in pages that are about to become executable.
@@ -65,6 +67,14 @@ impl Vm {
         self.stub_bytes += bytes;
         self.origins.push(rewrite.origins);
         self.reports.push(rewrite.report);
+    }
+}
+
+impl Vm {
+    /// Moves pages of the reserve back to where they were.
+    fn unmap(&mut self, range: Range<u64>) {
+        // SAFETY: the address space released the range: the program and this library refer to nothing in it.
+        unsafe { instruction::map(range.start, range.end - range.start, 0, 0) };
     }
 }
 
@@ -99,11 +109,27 @@ impl Pages for Vm {
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to as *mut u8, bytes.len()) };
     }
 
-    fn back(&mut self, _range: Range<u64>, _rights: Rights) -> Result<(), Errno> {
-        Err(Errno::ENOMEM)
+    fn back(&mut self, range: Range<u64>, rights: Rights) -> Result<(), Errno> {
+        for piece in self.pool.take(&range).ok_or(Errno::ENOMEM)? {
+            if !piece.zeroed {
+                self.zero(piece.pages.clone());
+            }
+            let (address, bytes) = (piece.address, piece.pages.end - piece.pages.start);
+            // SAFETY: the pages are the pool's alone: nothing refers to them.
+            let left = unsafe { instruction::map(address, bytes, rights.bits(), piece.pages.start) };
+            if left > 0 {
+                self.unmap(range.start..address + bytes - left);
+                self.pool.give(&range);
+                return Err(Errno::ENOMEM);
+            }
+        }
+        Ok(())
     }
 
-    fn release(&mut self, _range: Range<u64>) {}
+    fn release(&mut self, range: Range<u64>) {
+        self.unmap(range.clone());
+        self.pool.give(&range);
+    }
 }
 
 impl Machine for Vm {

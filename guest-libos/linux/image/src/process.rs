@@ -3,7 +3,7 @@
 use crate::{entry, machine::Vm};
 use alloc::{borrow::ToOwned, format, string::String, sync::Arc, vec::Vec};
 use core::{cell::UnsafeCell, ops::Range};
-use denali_abi::memory::PAGE_BYTES;
+use denali_abi::memory::{PAGE_BYTES, WINDOW_END, WINDOW_START};
 use denali_guest::{Job, clock, eprintln, exit, fault, instruction, random, vreg};
 use denali_linux::{
     call::{Frame, Next, Process, STACK_BYTES},
@@ -89,14 +89,16 @@ fn load<'a>(name: &str, file: &'a [u8], memory: Range<u64>) -> Result<Loaded<'a>
         return Err(format!("{name} needs a dynamic loader; link it with -static"));
     }
     let down = |address: u64| address / PAGE_BYTES * PAGE_BYTES;
+    // What finds no room in the arena goes to the reserve, so half for each keeps nothing from a program.
+    let pool = down(memory.start.midpoint(memory.end))..down(memory.end);
     let areas = Areas {
         program: PROGRAM_BASE..down(vreg::read().modules),
-        arena: down(memory.start + PAGE_BYTES - 1)..down(memory.end),
-        reserve: 1 << 40..2 << 40,
+        arena: down(memory.start + PAGE_BYTES - 1)..pool.start,
+        reserve: WINDOW_START..WINDOW_END,
     };
     let layout = Layout::new(&program, &areas.program).map_err(|error| format!("{name}: {error}"))?;
     let top = areas.arena.end;
-    let vm = Vm::new(elf::functions(file, layout.bias));
+    let vm = Vm::new(elf::functions(file, layout.bias), &pool);
     let mut space = Space::new(areas, vm).map_err(|_| "the VM has too little memory".to_owned())?;
     let full = |_| format!("{name}: no memory for it; give the VM more");
     for segment in &program.segments {

@@ -21,6 +21,7 @@ mod brk;
 mod check;
 mod map;
 mod maps;
+mod pool;
 mod protect;
 mod remap;
 mod rights;
@@ -31,6 +32,7 @@ mod store;
 mod tests;
 
 pub use map::{File, Request};
+pub use pool::{Piece, Pool};
 pub use rights::{Access, Rights};
 pub use store::Pages;
 
