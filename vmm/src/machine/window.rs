@@ -163,7 +163,10 @@ impl<'a> PageTables<'a> {
     /// The tables of the window that are not in use.
     fn free_tables(&self) -> impl Iterator<Item = u64> {
         let tables = (0..self.tables.window_tables).map(|n| self.tables.window_table(n));
-        tables.filter(|table| self.words(*table, ENTRIES).iter().all(|entry| *entry == 0))
+        // Most that are in use show it by their first entry.
+        let is_free =
+            |table: &u64| self.words(*table, 1)[0] == 0 && self.words(*table, ENTRIES).iter().all(|entry| *entry == 0);
+        tables.filter(is_free)
     }
 
     /// Whether the table in which these entries lie has no others that are not zero.

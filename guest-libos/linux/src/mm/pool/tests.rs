@@ -19,7 +19,7 @@ proptest! {
             let addresses: Vec<_> = (first..first + count).map(|n| at(RESERVE, n)).collect();
             if !take {
                 pool.give(&range);
-                addresses.iter().for_each(|address| drop(behind.remove(address)));
+                behind.retain(|address, _| !addresses.contains(address));
                 continue;
             }
             if addresses.iter().any(|address| behind.contains_key(address)) {
