@@ -61,6 +61,9 @@ const RESET_BYTES: u64 = 64 << 20;
 /// The same of page tables and what else the supervisor slot has.
 const RESET_SUPERVISOR_BYTES: u64 = 32 * PAGE_BYTES;
 
+/// Page table entries that changed up to which they are put back: 3 ms, where a new VM takes one.
+const RESET_ENTRIES: usize = 2048;
+
 /// Where the list of pages to touch lies for the moment: behind the virtual registers.
 const TOUCH_LIST: u64 = REGISTERS + PAGE_BYTES / 2;
 
@@ -203,8 +206,14 @@ impl Hardware {
         let tables = runs.iter().flat_map(|run| (run.start.max(PML4)..run.end).step_by(PAGE_BYTES as usize));
         #[cfg(test)]
         let tables = super::leaks::tables_without_left_out(tables, &self.template.image);
-        for table in tables {
-            let (is, shall) = (words(self.machine.memory(), table)?, words(&self.template.master, table)?);
+        let pairs = |table| Ok((table, words(self.machine.memory(), table)?, words(&self.template.master, table)?));
+        let tables: Vec<(u64, Words, Words)> = tables.map(pairs).collect::<Result<_, VolatileMemoryError>>()?;
+        let differ =
+            |(_, is, shall): &(u64, Words, Words)| is.iter().zip(shall).filter(|(is, shall)| is != shall).count();
+        if tables.iter().map(differ).sum::<usize>() > RESET_ENTRIES {
+            return Err(HardwareError::Large);
+        }
+        for (table, is, shall) in tables {
             write_differing(&mut self.machine, table, &is, &shall)?;
         }
         for run in &runs {

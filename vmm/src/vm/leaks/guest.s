@@ -473,7 +473,8 @@ denali_leaks_protect:
     jmp denali_leaks_protect
 denali_leaks_map:
     mov r10, qword ptr [REGISTERS + {heap_start}]
-    add r10, 0x40000
+    # No more than what is still put back.
+    add r10, 0x140000
     mov rsi, qword ptr [REGISTERS + {memory_bytes}]
     sub rsi, r10
     mov rdi, {window} + 0x400000
