@@ -54,6 +54,8 @@ pub(super) fn all() -> Vec<Ending> {
     let fault = |name, letter, expected| Ending { after: After::Destroyed, ..exits(name, letter, expected) };
     let cpu_limit = Limits { cpu_time_us: TIME_US, ..AMPLE };
     let wall_limit = Limits { wall_time_us: TIME_US, ..AMPLE };
+    // It has to idle before that.
+    let long_wall_limit = Limits { wall_time_us: 4 * TIME_US, ..AMPLE };
     let output_limit = Limits { output_bytes: 100, ..AMPLE };
     let cpu = |outcome: &Outcome| matches!(outcome, Outcome::TimeLimit { clock: Clock::Cpu, .. });
     let wall = |outcome: &Outcome| matches!(outcome, Outcome::TimeLimit { clock: Clock::Wall, .. });
@@ -67,7 +69,7 @@ pub(super) fn all() -> Vec<Ending> {
         Ending { limits: cpu_limit, ..exits("CPU limit", 'x', cpu) },
         Ending { limits: wall_limit, ..exits("wall limit while running", 'x', wall) },
         Ending { limits: wall_limit, ..exits("wall limit while idle", 'i', wall) },
-        Ending { limits: wall_limit, swapped: true, ..exits("wall limit after a time on disk", 'i', wall) },
+        Ending { limits: long_wall_limit, swapped: true, ..exits("wall limit after a time on disk", 'i', wall) },
         Ending {
             swapped: true,
             ..exits("TERMINATE after a time on disk", 'v', |outcome| *outcome == Outcome::Exited(0x5a))
