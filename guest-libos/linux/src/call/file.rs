@@ -31,7 +31,7 @@ impl<M: Machine> Process<M> {
 
     pub(super) fn writev(&mut self, descriptor: u64, address: u64, count: u64) -> Answer {
         if count > PIECES {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         let mut all = 0;
         for n in 0..count {
@@ -43,7 +43,7 @@ impl<M: Machine> Process<M> {
 
     pub(super) fn read(&mut self, descriptor: u64, address: u64, bytes: u64) -> Answer {
         if descriptor as u32 != 0 {
-            return Err(Errno::EBADF);
+            return Err(Errno::EBADF.into());
         }
         let mut piece = vec![0; bytes.min(1 << 16) as usize];
         self.output(address, piece.len() as u64)?;
@@ -68,7 +68,7 @@ impl<M: Machine> Process<M> {
         if flags & EMPTY_PATH != 0 && self.input(path, 1)? == [0] {
             return self.fstat(descriptor, address);
         }
-        Err(Errno::ENOENT)
+        Err(Errno::ENOENT.into())
     }
 
     pub(super) fn readlink(&mut self, _path: u64, address: u64, bytes: u64) -> Answer {

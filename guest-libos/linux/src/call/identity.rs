@@ -40,7 +40,7 @@ impl<M: Machine> Process<M> {
     /// There is one CPU.
     pub(super) fn sched_getaffinity(&mut self, bytes: u64, address: u64) -> Answer {
         if bytes < 8 || !bytes.is_multiple_of(8) {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         self.put(address, &[1])?;
         Ok(8)
@@ -51,12 +51,12 @@ impl<M: Machine> Process<M> {
             STACK => STACK_BYTES,
             FILES => FILES_MOST,
             0..16 => INFINITY,
-            _ => return Err(Errno::EINVAL),
+            _ => return Err(Errno::EINVAL.into()),
         };
         if new != 0 {
             let [soft, hard] = self.get(new)?;
             if soft > hard {
-                return Err(Errno::EINVAL);
+                return Err(Errno::EINVAL.into());
             }
         }
         if old == 0 { Ok(0) } else { self.put(old, &[limit, limit]) }

@@ -5,7 +5,7 @@ use crate::{errno::Errno, mm::Request};
 
 impl<M: Machine> Process<M> {
     pub(super) fn mmap(&mut self, [address, bytes, prot, flags, _descriptor, _offset]: [u64; 6]) -> Answer {
-        self.space.mmap(&Request { address, bytes, prot, flags, file: None })
+        Ok(self.space.mmap(&Request { address, bytes, prot, flags, file: None })?)
     }
 
     /// FS is the thread's: its library keeps what is local to a thread there. GS is nobody's.
@@ -18,13 +18,13 @@ impl<M: Machine> Process<M> {
                 self.space.pages().set_fs_base(address);
                 Ok(0)
             }
-            SET_FS => Err(Errno::EPERM),
+            SET_FS => Err(Errno::EPERM.into()),
             GET_FS => {
                 let base = self.space.pages().fs_base();
                 self.put(address, &[base])
             }
-            SET_GS => Err(Errno::EPERM),
-            _ => Err(Errno::EINVAL),
+            SET_GS => Err(Errno::EPERM.into()),
+            _ => Err(Errno::EINVAL.into()),
         }
     }
 }

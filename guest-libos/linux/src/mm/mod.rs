@@ -120,6 +120,11 @@ impl<P: Pages> Space<P> {
         &mut self.store.pages
     }
 
+    /// The same, to be looked at.
+    pub(crate) fn machine(&self) -> &P {
+        &self.store.pages
+    }
+
     /// Bytes in all mappings.
     #[must_use]
     pub fn mapped(&self) -> u64 {
