@@ -62,6 +62,11 @@ impl<M: Machine> Process<M> {
         self.deliver(frame, None).map_or_else(|next| next, |_| Next::Restore)
     }
 
+    /// The last fault of the program.
+    pub fn last_fault(&self) -> Fault {
+        self.fault
+    }
+
     /// The thread that has the CPU.
     pub(super) fn current(&self) -> Tid {
         self.threads.current().unwrap_or(self.threads.pid())
