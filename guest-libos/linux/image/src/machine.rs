@@ -106,7 +106,9 @@ impl Vm {
         let room = STUB_BYTES as u64 - self.stub_bytes;
         // SAFETY: the pages are the program's, and can be read until their rights change.
         let code = unsafe { slice::from_raw_parts(range.start as *const u8, (range.end - range.start) as usize) };
-        let (Some(text), Some(area)) = (Text::new(range.start, code), StubArea::new(stubs, room as usize)) else { return };
+        let (Some(text), Some(area)) = (Text::new(range.start, code), StubArea::new(stubs, room as usize)) else {
+            return;
+        };
         let rewrite = plan(text, &self.functions, area, entry::handlers());
         self.fill(stubs, &rewrite.stubs);
         for patch in &rewrite.patches {

@@ -7,6 +7,7 @@ extern crate alloc;
 mod entry;
 mod machine;
 mod process;
+mod vdso;
 mod world;
 
 use denali_guest::heap::Heap;

@@ -3,7 +3,7 @@
 use crate::{
     entry,
     machine::{self, Vm},
-    world,
+    vdso, world,
 };
 use alloc::{borrow::ToOwned, boxed::Box, format, string::String, sync::Arc, vec::Vec};
 use core::{
@@ -78,6 +78,7 @@ pub fn run(memory: Range<u64>) -> ! {
         headers: program.headers.map_or(0, |headers| layout.address(headers)),
         header_count: program.header_count,
         user: (1000, 1000),
+        vdso: Some(vdso_address(stack)),
         hwcap2: 2,
         random: bytes,
         signal_stack_bytes: 4096,
@@ -93,6 +94,11 @@ pub fn run(memory: Range<u64>) -> ! {
 fn program_name() -> Option<&'static str> {
     let settings = str::from_utf8(Job::bundle_file(SETTINGS)?).ok()?;
     settings.lines().find_map(|line| line.strip_prefix("program="))
+}
+
+/// Where the vDSO lies: below the stack that ends at `top`.
+fn vdso_address(top: u64) -> u64 {
+    top - STACK_BYTES - 2 * PAGE_BYTES
 }
 
 type Loaded = ((Process<Vm>, u64), elf::Program<'static>, Layout);
@@ -120,6 +126,10 @@ fn load(name: &'static str, file: &'static [u8], memory: Range<u64>) -> Result<L
         space.load(&layout.pages(segment), segment.rights, backing, at).map_err(full)?;
     }
     space.load(&(top - STACK_BYTES..top), Rights::Write, Backing::Stack, (top - STACK_BYTES, &[])).map_err(full)?;
+    let page = vdso::page();
+    let at = vdso_address(top);
+    let backing = Backing::File { name: Arc::from("[vdso]"), bias: at.wrapping_neg() };
+    space.load(&(at..at + page.len() as u64), Rights::Execute, backing, (at, &page)).map_err(full)?;
     let path = format!("/{name}");
     let setup = fs::Setup {
         files: &[(name, file)],

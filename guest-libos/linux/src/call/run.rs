@@ -111,21 +111,27 @@ impl<M: Machine> Process<M> {
     /// What is due before the current thread goes on: other threads, signals, the timer.
     fn go_on(&mut self, frame: &mut Frame) -> Next {
         self.attention = false;
-        let now_ns = self.tick();
-        if self.threads.slice_over(now_ns) {
+        let times = self.tick();
+        if self.threads.slice_over(times.now.mono_ns) {
             self.park(frame, None);
             self.threads.put_back();
             return self.switch(frame);
         }
-        let mut next = Next::Return;
-        if self.signals.interrupts(self.current()) {
-            match self.deliver(frame, None) {
-                Ok(_) => next = Next::Restore,
-                Err(over) => return over,
+        match self.take_signals(frame) {
+            Ok(next) => {
+                self.arm(times);
+                next
             }
+            Err(over) => over,
         }
-        self.arm(now_ns);
-        next
+    }
+
+    /// Lets the current thread take its signals, if there are any that it would notice.
+    pub(super) fn take_signals(&mut self, frame: &mut Frame) -> Result<Next, Next> {
+        if !self.signals.interrupts(self.current()) {
+            return Ok(Next::Return);
+        }
+        self.deliver(frame, None).map(|_| Next::Restore)
     }
 
     /// Lets the current thread take its signals. Gives back the call that it waits in if none has a handler.

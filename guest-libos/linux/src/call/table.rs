@@ -43,6 +43,7 @@ impl<M: Machine> Process<M> {
             nr::__NR_set_tid_address => self.set_tid_address(a),
             nr::__NR_set_robust_list => self.set_robust_list(a, b),
             nr::__NR_get_robust_list => self.get_robust_list(a, b, c),
+            nr::__NR_sched_yield if self.threads.next_slice().is_none() => Ok(0),
             nr::__NR_sched_yield => Err(Stop::Yields),
             nr::__NR_nanosleep => self.sleep(1, 0, a, b),
             nr::__NR_clock_nanosleep => self.sleep(a, b, c, d),
