@@ -7,6 +7,7 @@ extern crate alloc;
 mod entry;
 mod machine;
 mod process;
+mod report;
 mod vdso;
 mod world;
 

@@ -3,7 +3,7 @@
 use crate::{
     entry,
     machine::{self, Vm},
-    vdso, world,
+    report, vdso, world,
 };
 use alloc::{borrow::ToOwned, boxed::Box, format, string::String, sync::Arc, vec::Vec};
 use core::{
@@ -116,7 +116,7 @@ fn load(name: &'static str, file: &'static [u8], memory: Range<u64>) -> Result<L
     };
     let layout = Layout::new(&program, &areas.program).map_err(|error| format!("{name}: {error}"))?;
     let top = areas.arena.end;
-    let vm = Vm::new(elf::functions(file, layout.bias));
+    let vm = Vm::new(file, layout.bias);
     let mut space = Space::new(areas, vm).map_err(|_| "the VM has too little memory".to_owned())?;
     let full = |_| format!("{name}: no memory for it; give the VM more");
     for segment in &program.segments {
@@ -180,7 +180,7 @@ pub extern "C" fn faulted(frame: &mut Frame) -> u32 {
 }
 
 #[cold]
-fn finish(process: &Process<Vm>, frame: &mut Frame, next: Next) -> u32 {
+fn finish(process: &mut Process<Vm>, frame: &mut Frame, next: Next) -> u32 {
     match next {
         Next::Return | Next::Restore => {
             // SAFETY: reads two registers.
@@ -189,31 +189,17 @@ fn finish(process: &Process<Vm>, frame: &mut Frame, next: Next) -> u32 {
             unsafe { asm!("mov {:e}, ss", out(reg) frame.ss, options(nomem, nostack, preserves_flags)) };
             1
         }
-        Next::Exit(status) => end(process, status),
+        Next::Exit(status) => {
+            if status != 0 {
+                report::lacks(process);
+            }
+            exit(status)
+        }
         Next::Killed(signal) => {
-            eprintln!("denali: the program was ended by signal {}: {}", signal.number(), place(process, frame));
-            end(process, 128 + signal.number())
+            report::killed(process, frame, signal);
+            exit(128 + signal.number())
         }
     }
-}
-
-/// Where a program was when a signal ended it.
-fn place(process: &Process<Vm>, frame: &Frame) -> String {
-    let fault = process.last_fault();
-    if fault.rip == frame.rip {
-        format!("fault {} at instruction {:#x}, address {:#x}", fault.vector, fault.rip, fault.address)
-    } else {
-        format!("at instruction {:#x}", frame.rip)
-    }
-}
-
-fn end(process: &Process<Vm>, status: u8) -> ! {
-    if status != 0 {
-        for (number, count) in &process.unserved {
-            eprintln!("denali: system call {number} is not served; it was made {count} times");
-        }
-    }
-    exit(status)
 }
 
 /// MXCSR, whose flags say what happened.

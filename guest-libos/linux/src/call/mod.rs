@@ -11,6 +11,7 @@ mod file;
 mod frame;
 mod identity;
 mod memory;
+mod recent;
 mod run;
 mod signal;
 mod switch;
@@ -21,6 +22,7 @@ mod user;
 
 pub use frame::{Extended, Frame};
 pub use identity::STACK_BYTES;
+pub use recent::{Recent, name};
 pub use user::{Machine, Stream};
 
 use crate::{
@@ -55,6 +57,8 @@ pub struct Process<M: Machine> {
     pub path: Vec<u8>,
     /// Calls that are not served, and how often each was made.
     pub unserved: BTreeMap<u32, u64>,
+    /// The last calls.
+    pub recent: Recent,
     /// Threads and processes that were asked for and could not be.
     pub refused: Refused,
     threads: Threads,

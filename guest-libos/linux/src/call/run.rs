@@ -1,6 +1,6 @@
 //! A thread comes in with a call, a fault or an interrupt, and goes on.
 
-use super::{Frame, Machine, Next, Process, Stop, Waiting, identity};
+use super::{Frame, Machine, Next, Process, Recent, Stop, Waiting, identity};
 use crate::{
     errno::Errno,
     fs::Fs,
@@ -20,6 +20,7 @@ impl<M: Machine> Process<M> {
             files,
             path,
             unserved: BTreeMap::new(),
+            recent: Recent::default(),
             refused: Refused::default(),
             threads: Threads::new(pid, now_ns),
             signals: Signals::new(pid, identity::USER as u32),
@@ -37,11 +38,13 @@ impl<M: Machine> Process<M> {
     #[inline]
     pub fn call(&mut self, frame: &mut Frame) -> Next {
         let (number, arguments) = (frame.rax as u32, frame.arguments());
+        self.recent.begin(number);
         match self.answer(number, arguments, frame) {
             Ok(value) => frame.rax = value,
             Err(Stop::Error(error)) => frame.rax = error.rax(),
             Err(stop) => return self.stop(stop, frame, number, arguments),
         }
+        self.recent.end(frame.rax);
         if self.attention || self.space.pages().take_attention() { self.go_on(frame) } else { Next::Return }
     }
 
