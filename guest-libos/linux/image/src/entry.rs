@@ -151,7 +151,7 @@ const _: () = assert!(size_of::<Frame>() == 256 + 20 * 8 && core::mem::offset_of
 
 /// A system call: RCX says where it returns to.
 #[unsafe(naked)]
-extern "C" fn syscall() -> ! {
+pub(crate) extern "C" fn syscall() -> ! {
     enter!(crate::process::serve, "push rcx")
 }
 

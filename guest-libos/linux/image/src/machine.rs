@@ -19,9 +19,10 @@ use denali_guest::{
 };
 use denali_linux::{
     call::{Extended, Machine, Stream},
+    elf,
     errno::Errno,
     mm::{Pages, Rights},
-    rewrite::{Functions, Origins, Report, StubArea, Text, plan},
+    rewrite::{Functions, Origins, StubArea, Text, plan},
 };
 
 /// Room for stubs of rewritten calls.
@@ -79,14 +80,16 @@ static STUBS: Stubs = Stubs(core::cell::UnsafeCell::new([0; _]));
 /// The VM.
 #[derive(Debug, Default)]
 pub struct Vm {
+    /// The program's file.
+    pub file: &'static [u8],
+    /// How far above the file's addresses it lies.
+    pub bias: u64,
     /// What is known of the program's functions.
     functions: Functions,
     /// Stubs so far, in whole pages.
     stub_bytes: u64,
     /// Where they came from.
-    pub origins: Vec<Origins>,
-    /// What became of the system calls in the code.
-    pub reports: Vec<Report>,
+    origins: Vec<Origins>,
     /// What XSAVE keeps.
     features: u64,
     /// Bytes of that.
@@ -94,10 +97,15 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// One that runs a program with these functions.
-    pub fn new(functions: Functions) -> Self {
+    /// One that runs the program of this file, so much above the addresses that the file says.
+    pub fn new(file: &'static [u8], bias: u64) -> Self {
         let (features, extended_bytes) = extended_state();
-        Self { functions, features, extended_bytes, ..Self::default() }
+        Self { file, bias, functions: elf::functions(file, bias), features, extended_bytes, ..Self::default() }
+    }
+
+    /// The program's address that an instruction in a stub stands for, or the same.
+    pub fn original(&self, rip: u64) -> u64 {
+        self.origins.iter().find_map(|origins| origins.original(rip)).unwrap_or(rip)
     }
 
     /// Replaces the system calls in pages that are about to become executable.
@@ -106,7 +114,9 @@ impl Vm {
         let room = STUB_BYTES as u64 - self.stub_bytes;
         // SAFETY: the pages are the program's, and can be read until their rights change.
         let code = unsafe { slice::from_raw_parts(range.start as *const u8, (range.end - range.start) as usize) };
-        let (Some(text), Some(area)) = (Text::new(range.start, code), StubArea::new(stubs, room as usize)) else { return };
+        let (Some(text), Some(area)) = (Text::new(range.start, code), StubArea::new(stubs, room as usize)) else {
+            return;
+        };
         let rewrite = plan(text, &self.functions, area, entry::handlers());
         self.fill(stubs, &rewrite.stubs);
         for patch in &rewrite.patches {
@@ -119,7 +129,6 @@ impl Vm {
         }
         self.stub_bytes += bytes;
         self.origins.push(rewrite.origins);
-        self.reports.push(rewrite.report);
     }
 }
 

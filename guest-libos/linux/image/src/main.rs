@@ -7,6 +7,8 @@ extern crate alloc;
 mod entry;
 mod machine;
 mod process;
+mod report;
+mod vdso;
 mod world;
 
 use denali_guest::heap::Heap;

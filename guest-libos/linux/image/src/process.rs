@@ -3,7 +3,7 @@
 use crate::{
     entry,
     machine::{self, Vm},
-    world,
+    report, vdso, world,
 };
 use alloc::{borrow::ToOwned, boxed::Box, format, string::String, sync::Arc, vec::Vec};
 use core::{
@@ -78,6 +78,7 @@ pub fn run(memory: Range<u64>) -> ! {
         headers: program.headers.map_or(0, |headers| layout.address(headers)),
         header_count: program.header_count,
         user: (1000, 1000),
+        vdso: Some(vdso_address(stack)),
         hwcap2: 2,
         random: bytes,
         signal_stack_bytes: 4096,
@@ -95,6 +96,11 @@ fn program_name() -> Option<&'static str> {
     settings.lines().find_map(|line| line.strip_prefix("program="))
 }
 
+/// Where the vDSO lies: below the stack that ends at `top`.
+fn vdso_address(top: u64) -> u64 {
+    top - STACK_BYTES - 2 * PAGE_BYTES
+}
+
 type Loaded = ((Process<Vm>, u64), elf::Program<'static>, Layout);
 
 fn load(name: &'static str, file: &'static [u8], memory: Range<u64>) -> Result<Loaded, String> {
@@ -110,7 +116,7 @@ fn load(name: &'static str, file: &'static [u8], memory: Range<u64>) -> Result<L
     };
     let layout = Layout::new(&program, &areas.program).map_err(|error| format!("{name}: {error}"))?;
     let top = areas.arena.end;
-    let vm = Vm::new(elf::functions(file, layout.bias));
+    let vm = Vm::new(file, layout.bias);
     let mut space = Space::new(areas, vm).map_err(|_| "the VM has too little memory".to_owned())?;
     let full = |_| format!("{name}: no memory for it; give the VM more");
     for segment in &program.segments {
@@ -120,6 +126,10 @@ fn load(name: &'static str, file: &'static [u8], memory: Range<u64>) -> Result<L
         space.load(&layout.pages(segment), segment.rights, backing, at).map_err(full)?;
     }
     space.load(&(top - STACK_BYTES..top), Rights::Write, Backing::Stack, (top - STACK_BYTES, &[])).map_err(full)?;
+    let page = vdso::page();
+    let at = vdso_address(top);
+    let backing = Backing::File { name: Arc::from("[vdso]"), bias: at.wrapping_neg() };
+    space.load(&(at..at + page.len() as u64), Rights::Execute, backing, (at, &page)).map_err(full)?;
     let path = format!("/{name}");
     let setup = fs::Setup {
         files: &[(name, file)],
@@ -170,7 +180,7 @@ pub extern "C" fn faulted(frame: &mut Frame) -> u32 {
 }
 
 #[cold]
-fn finish(process: &Process<Vm>, frame: &mut Frame, next: Next) -> u32 {
+fn finish(process: &mut Process<Vm>, frame: &mut Frame, next: Next) -> u32 {
     match next {
         Next::Return | Next::Restore => {
             // SAFETY: reads two registers.
@@ -179,31 +189,17 @@ fn finish(process: &Process<Vm>, frame: &mut Frame, next: Next) -> u32 {
             unsafe { asm!("mov {:e}, ss", out(reg) frame.ss, options(nomem, nostack, preserves_flags)) };
             1
         }
-        Next::Exit(status) => end(process, status),
+        Next::Exit(status) => {
+            if status != 0 {
+                report::lacks(process);
+            }
+            exit(status)
+        }
         Next::Killed(signal) => {
-            eprintln!("denali: the program was ended by signal {}: {}", signal.number(), place(process, frame));
-            end(process, 128 + signal.number())
+            report::killed(process, frame, signal);
+            exit(128 + signal.number())
         }
     }
-}
-
-/// Where a program was when a signal ended it.
-fn place(process: &Process<Vm>, frame: &Frame) -> String {
-    let fault = process.last_fault();
-    if fault.rip == frame.rip {
-        format!("fault {} at instruction {:#x}, address {:#x}", fault.vector, fault.rip, fault.address)
-    } else {
-        format!("at instruction {:#x}", frame.rip)
-    }
-}
-
-fn end(process: &Process<Vm>, status: u8) -> ! {
-    if status != 0 {
-        for (number, count) in &process.unserved {
-            eprintln!("denali: system call {number} is not served; it was made {count} times");
-        }
-    }
-    exit(status)
 }
 
 /// MXCSR, whose flags say what happened.

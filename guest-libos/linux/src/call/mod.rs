@@ -19,6 +19,7 @@ mod open;
 mod others;
 mod poll;
 mod proc;
+mod recent;
 mod run;
 mod signal;
 mod status;
@@ -31,6 +32,7 @@ mod user;
 pub use frame::{Extended, Frame};
 pub use identity::Identity;
 pub use limits::STACK_BYTES;
+pub use recent::{Recent, name};
 pub use user::{Machine, Stream};
 
 use crate::{
@@ -68,6 +70,8 @@ pub struct Process<M: Machine> {
     limits: limits::Limits,
     /// Calls that are not served, and how often each was made.
     pub unserved: BTreeMap<u32, u64>,
+    /// The last calls.
+    pub recent: Recent,
     /// Threads and processes that were asked for and could not be.
     pub refused: Refused,
     threads: Threads,

@@ -51,6 +51,8 @@ impl<M: Machine> Process<M> {
             nr::__NR_timer_gettime => self.timer_gettime(a, b),
             nr::__NR_timer_getoverrun => Ok(self.signals.timer_getoverrun(a as i32)? as u64),
             nr::__NR_timer_delete => Ok(self.signals.timer_delete(a as i32).map(|()| 0)?),
+            nr::__NR_getpid => Ok(identity::PROCESS),
+            nr::__NR_gettid => Ok(self.current().0.into()),
             nr::__NR_clock_gettime => self.clock_gettime(a, b),
             nr::__NR_clock_getres => self.clock_getres(a, b),
             nr::__NR_gettimeofday => self.gettimeofday(a),
@@ -63,8 +65,7 @@ impl<M: Machine> Process<M> {
     pub(super) fn about(&mut self, number: u32, arguments: [u64; 6]) -> Answer {
         let [a, b, c, d, ..] = arguments;
         match number {
-            nr::__NR_getpid | nr::__NR_getpgrp => Ok(identity::PROCESS),
-            nr::__NR_gettid => Ok(self.current().0.into()),
+            nr::__NR_getpgrp => Ok(identity::PROCESS),
             nr::__NR_getuid
             | nr::__NR_geteuid
             | nr::__NR_getgid

@@ -1,6 +1,6 @@
 //! A thread comes in with a call, a fault or an interrupt, and goes on.
 
-use super::{Frame, Machine, Next, Process, Stop, Waiting, identity, limits::Limits};
+use super::{Frame, Machine, Next, Process, Recent, Stop, Waiting, identity, limits::Limits};
 use crate::{
     errno::Errno,
     fs::Fs,
@@ -22,6 +22,7 @@ impl<M: Machine> Process<M> {
             identity: identity::Identity::default(),
             limits: Limits::default(),
             unserved: BTreeMap::new(),
+            recent: Recent::default(),
             refused: Refused::default(),
             threads: Threads::new(pid, now_ns),
             signals: Signals::new(pid, identity::USER as u32),
@@ -39,11 +40,13 @@ impl<M: Machine> Process<M> {
     #[inline]
     pub fn call(&mut self, frame: &mut Frame) -> Next {
         let (number, arguments) = (frame.rax as u32, frame.arguments());
+        self.recent.begin(number);
         match self.answer(number, arguments, frame) {
             Ok(value) => frame.rax = value,
             Err(Stop::Error(error)) => frame.rax = error.rax(),
             Err(stop) => return self.stop(stop, frame, number, arguments),
         }
+        self.recent.end(frame.rax);
         if self.attention || self.space.pages().take_attention() { self.go_on(frame) } else { Next::Return }
     }
 
@@ -113,21 +116,27 @@ impl<M: Machine> Process<M> {
     /// What is due before the current thread goes on: other threads, signals, the timer.
     fn go_on(&mut self, frame: &mut Frame) -> Next {
         self.attention = false;
-        let now_ns = self.tick();
-        if self.threads.slice_over(now_ns) {
+        let times = self.tick();
+        if self.threads.slice_over(times.now.mono_ns) {
             self.park(frame, None);
             self.threads.put_back();
             return self.switch(frame);
         }
-        let mut next = Next::Return;
-        if self.signals.interrupts(self.current()) {
-            match self.deliver(frame, None) {
-                Ok(_) => next = Next::Restore,
-                Err(over) => return over,
+        match self.take_signals(frame) {
+            Ok(next) => {
+                self.arm(times);
+                next
             }
+            Err(over) => over,
         }
-        self.arm(now_ns);
-        next
+    }
+
+    /// Lets the current thread take its signals, if there are any that it would notice.
+    pub(super) fn take_signals(&mut self, frame: &mut Frame) -> Result<Next, Next> {
+        if !self.signals.interrupts(self.current()) {
+            return Ok(Next::Return);
+        }
+        self.deliver(frame, None).map(|_| Next::Restore)
     }
 
     /// Lets the current thread take its signals. Gives back the call that it waits in if none has a handler.

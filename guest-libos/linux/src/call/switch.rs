@@ -4,6 +4,7 @@ use super::{Again, Extended, Frame, Machine, Next, On, Parked, Process, Stop, Wa
 use crate::{
     errno::Errno,
     fs,
+    signal::Times,
     thread::{self, NEVER, Tid, Wait, Wake},
 };
 
@@ -43,8 +44,8 @@ impl<M: Machine> Process<M> {
     /// Chooses who runs, and puts its frame into `frame`. Waits if nobody can.
     pub(super) fn switch(&mut self, frame: &mut Frame) -> Next {
         loop {
-            let now_ns = self.tick();
-            let tid = match self.threads.next(now_ns) {
+            let times = self.tick();
+            let tid = match self.threads.next(times.now.mono_ns) {
                 thread::Next::Run(tid) => tid,
                 thread::Next::Idle(until_ns) => {
                     self.idle(until_ns);
@@ -58,11 +59,11 @@ impl<M: Machine> Process<M> {
                 None => Ok(true),
                 Some(waiting) => self.make_again(frame, waiting),
             };
-            match ready.and_then(|ready| if ready { self.deliver(frame, None).map(|_| true) } else { Ok(false) }) {
+            match ready.and_then(|ready| if ready { self.take_signals(frame).map(|_| true) } else { Ok(false) }) {
                 Err(over) => return over,
                 Ok(false) => {}
                 Ok(true) => {
-                    self.arm(now_ns);
+                    self.arm(times);
                     return Next::Restore;
                 }
             }
@@ -103,7 +104,7 @@ impl<M: Machine> Process<M> {
     }
 
     /// What came with time: signals of timers, and files that are ready. Gives the time.
-    pub(super) fn tick(&mut self) -> u64 {
+    pub(super) fn tick(&mut self) -> Times {
         let times = self.times();
         let now_ns = times.now.mono_ns;
         let tids = self.signals.tick(times);
@@ -127,7 +128,7 @@ impl<M: Machine> Process<M> {
                 }
             }
         }
-        now_ns
+        times
     }
 
     /// Gives the VM's CPU away until something is due.
@@ -139,8 +140,8 @@ impl<M: Machine> Process<M> {
     }
 
     /// Sets the timer to what is due next while a thread runs.
-    pub(super) fn arm(&mut self, now_ns: u64) {
-        let times = self.times();
+    pub(super) fn arm(&mut self, times: Times) {
+        let now_ns = times.now.mono_ns;
         let exact = [self.signals.next_timer(times, true), self.files.next_deadline()].into_iter().flatten().min();
         let Some(next) = [exact, self.threads.next_timer()].into_iter().flatten().min() else { return };
         if self.timer_ns > now_ns && self.timer_ns <= next {

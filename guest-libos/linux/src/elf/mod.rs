@@ -10,11 +10,13 @@ mod layout;
 mod load;
 mod parse;
 mod stack;
+mod symbol;
 
 pub use functions::functions;
 pub use layout::{Layout, LayoutError};
 pub use parse::{ElfError, Program, Segment, parse};
 pub use stack::{Image, Start};
+pub use symbol::symbol;
 
 #[cfg(test)]
 mod tests;
