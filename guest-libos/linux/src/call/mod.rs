@@ -7,13 +7,22 @@
 //! A call never waits inside: it stops with [`Stop::Waits`], other threads run, and it is made again when what it waits for
 //! may be there. It finds out from [`Process::again`], which keeps its deadline and what it has done so far.
 
-mod file;
+mod buffers;
+mod epoll;
 mod frame;
 mod identity;
+mod io;
+mod limits;
 mod memory;
+mod names;
+mod open;
+mod others;
+mod poll;
+mod proc;
 mod recent;
 mod run;
 mod signal;
+mod status;
 mod switch;
 mod table;
 mod thread;
@@ -21,7 +30,8 @@ mod time;
 mod user;
 
 pub use frame::{Extended, Frame};
-pub use identity::STACK_BYTES;
+pub use identity::Identity;
+pub use limits::STACK_BYTES;
 pub use recent::{Recent, name};
 pub use user::{Machine, Stream};
 
@@ -55,6 +65,9 @@ pub struct Process<M: Machine> {
     pub files: Fs,
     /// Its path, absolute.
     pub path: Vec<u8>,
+    /// What it was started with.
+    pub identity: Identity,
+    limits: limits::Limits,
     /// Calls that are not served, and how often each was made.
     pub unserved: BTreeMap<u32, u64>,
     /// The last calls.
@@ -130,7 +143,7 @@ struct Again {
 }
 
 /// Why a call has no answer.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stop {
     Error(Errno),
     /// It waits, and is made again.

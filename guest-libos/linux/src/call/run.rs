@@ -1,6 +1,6 @@
 //! A thread comes in with a call, a fault or an interrupt, and goes on.
 
-use super::{Frame, Machine, Next, Process, Recent, Stop, Waiting, identity};
+use super::{Frame, Machine, Next, Process, Recent, Stop, Waiting, identity, limits::Limits};
 use crate::{
     errno::Errno,
     fs::Fs,
@@ -19,6 +19,8 @@ impl<M: Machine> Process<M> {
             space,
             files,
             path,
+            identity: identity::Identity::default(),
+            limits: Limits::default(),
             unserved: BTreeMap::new(),
             recent: Recent::default(),
             refused: Refused::default(),

@@ -1,93 +1,159 @@
-//! Which call is which.
+//! Which call is which: those on files. The others are in `others`.
 
-use super::{Answer, Frame, Machine, Process, Stop, identity};
-use crate::errno::Errno;
+use super::{Answer, Machine, Process, buffers, io::offset2, poll::Timeout};
+use crate::{errno::Errno, fs};
 use linux_raw_sys::general as nr;
 
+/// The working directory, where a path is relative.
+const CWD: i32 = nr::AT_FDCWD;
+/// The same as the argument of a call.
+const HERE: u64 = CWD as u64;
+/// No mask of signals.
+const NO_MASK: (u64, u64) = (0, 0);
+/// Flags of `preadv2` and `pwritev2` that change nothing: priority, and what is written through.
+const RWF_IGNORED: u64 = nr::RWF_HIPRI as u64 | nr::RWF_DSYNC as u64 | nr::RWF_SYNC as u64;
+
+/// What a call answers that answers nothing.
+fn nothing((): ()) -> u64 {
+    0
+}
+
 impl<M: Machine> Process<M> {
-    pub(super) fn answer(&mut self, number: u32, arguments: [u64; 6], frame: &mut Frame) -> Answer {
+    /// What a call answers that is not one of `others`.
+    pub(super) fn answer_with_files(&mut self, number: u32, arguments: [u64; 6]) -> Answer {
+        let (monotonic_ns, realtime_ns) = self.space.pages().now();
+        self.files.set_now(fs::Now { monotonic_ns, realtime_ns });
+        let answer = self.transfer(number, arguments);
+        // Who waits for what the call changed goes on soon.
+        self.attention |= self.files.generation() != self.files_seen && !self.parked.is_empty();
+        answer
+    }
+
+    /// Bytes from and to files.
+    fn transfer(&mut self, number: u32, arguments: [u64; 6]) -> Answer {
         let [a, b, c, d, e, f] = arguments;
         match number {
-            nr::__NR_write => self.write(a, b, c),
-            nr::__NR_writev => self.writev(a, b, c),
             nr::__NR_read => self.read(a, b, c),
-            nr::__NR_close => Ok(self.descriptor(a).map(|_| 0)?),
-            nr::__NR_ioctl => Err(Errno::ENOTTY.into()),
-            nr::__NR_fstat => self.fstat(a, b),
-            nr::__NR_newfstatat => self.newfstatat(a, b, c, d),
-            nr::__NR_readlink => self.readlink(a, b, c),
-            nr::__NR_readlinkat => self.readlink(b, c, d),
-            nr::__NR_open | nr::__NR_openat | nr::__NR_access => Err(Errno::ENOENT.into()),
-            nr::__NR_poll => Ok(0),
-            nr::__NR_fcntl => Ok(self.descriptor(a).map(|_| 0)?),
-            _ => self.answer_without_files(number, [a, b, c, d, e, f], frame),
+            nr::__NR_write => self.write(a, b, c),
+            nr::__NR_pread64 => self.pread64(a, b, c, d),
+            nr::__NR_pwrite64 => self.pwrite64(a, b, c, d),
+            nr::__NR_readv => self.readv(a, b, c, None),
+            nr::__NR_writev => self.writev(a, b, c, None),
+            nr::__NR_preadv => self.readv(a, b, c, Some(d)),
+            nr::__NR_pwritev => self.writev(a, b, c, Some(d)),
+            nr::__NR_preadv2 | nr::__NR_pwritev2 if f & !RWF_IGNORED != 0 => Err(Errno::EOPNOTSUPP.into()),
+            nr::__NR_preadv2 => self.readv(a, b, c, offset2(d)),
+            nr::__NR_pwritev2 => self.writev(a, b, c, offset2(d)),
+            nr::__NR_sendfile => self.sendfile(a, b, c, d),
+            nr::__NR_copy_file_range => self.copy_file_range(arguments),
+            nr::__NR_lseek => Ok(self.files.lseek(a as i32, b.cast_signed(), c as u32)?),
+            nr::__NR_poll => self.poll(a, u64::from(b as u32), Timeout::Ms(c), NO_MASK),
+            nr::__NR_ppoll => self.poll(a, u64::from(b as u32), Timeout::Timespec(c), (d, e)),
+            nr::__NR_select => self.select(a, [b, c, d], Timeout::Timeval(e), NO_MASK),
+            nr::__NR_pselect6 => {
+                let mask = self.select_mask(f)?;
+                self.select(a, [b, c, d], Timeout::Timespec(e), mask)
+            }
+            nr::__NR_epoll_wait => self.epoll_wait(a, b, c, Timeout::Ms(d), NO_MASK),
+            nr::__NR_epoll_pwait => self.epoll_wait(a, b, c, Timeout::Ms(d), (e, f)),
+            nr::__NR_epoll_pwait2 => self.epoll_wait(a, b, c, Timeout::Timespec(d), (e, f)),
+            nr::__NR_epoll_ctl => self.epoll_ctl(a, b, c, d),
+            _ => self.descriptor(number, arguments),
         }
     }
 
-    fn answer_without_files(&mut self, number: u32, arguments: [u64; 6], frame: &mut Frame) -> Answer {
-        let [a, b, c, d, e, f] = arguments;
+    /// Making, keeping and closing descriptors.
+    fn descriptor(&mut self, number: u32, arguments: [u64; 6]) -> Answer {
+        let [a, b, c, d, ..] = arguments;
+        let opened = |descriptor: Result<i32, Errno>| Ok(descriptor? as u64);
         match number {
-            nr::__NR_mmap => self.mmap([a, b, c, d, e, f]),
-            nr::__NR_munmap => Ok(self.space.munmap(a, b).map(|()| 0)?),
-            nr::__NR_mprotect => Ok(self.space.mprotect(a, b, c).map(|()| 0)?),
-            nr::__NR_mremap => Ok(self.space.mremap(a, b, c, d, e)?),
-            nr::__NR_madvise => Ok(self.space.madvise(a, b, c).map(|()| 0)?),
-            nr::__NR_brk => Ok(self.space.brk(a)),
-            nr::__NR_arch_prctl => self.arch_prctl(a, b),
-
-            nr::__NR_clone => self.clone_thread([a, b, c, d, e], frame),
-            nr::__NR_clone3 => self.clone3(a, b, frame),
-            nr::__NR_exit => self.exit(a),
-            nr::__NR_exit_group => Err(Stop::Exit(a as i32)),
-            nr::__NR_futex => self.futex(arguments),
-            nr::__NR_set_tid_address => self.set_tid_address(a),
-            nr::__NR_set_robust_list => self.set_robust_list(a, b),
-            nr::__NR_get_robust_list => self.get_robust_list(a, b, c),
-            nr::__NR_sched_yield if self.threads.next_slice().is_none() => Ok(0),
-            nr::__NR_sched_yield => Err(Stop::Yields),
-            nr::__NR_nanosleep => self.sleep(1, 0, a, b),
-            nr::__NR_clock_nanosleep => self.sleep(a, b, c, d),
-
-            nr::__NR_rt_sigaction => self.sigaction(a, b, c, d),
-            nr::__NR_rt_sigprocmask => self.sigprocmask(a, b, c, d),
-            nr::__NR_rt_sigpending => self.sigpending(a, b),
-            nr::__NR_rt_sigsuspend => self.sigsuspend(a, b),
-            nr::__NR_rt_sigtimedwait => self.sigtimedwait(a, b, c, d),
-            nr::__NR_rt_sigreturn => self.sigreturn(frame),
-            nr::__NR_rt_sigqueueinfo => self.sigqueueinfo(a, None, b, c),
-            nr::__NR_rt_tgsigqueueinfo => self.sigqueueinfo(a, Some(b), c, d),
-            nr::__NR_sigaltstack => self.sigaltstack(a, b, frame.rsp),
-            nr::__NR_pause => self.pause(),
-            nr::__NR_kill => self.kill(a, b),
-            nr::__NR_tkill => self.tgkill(self.threads.pid().0.into(), a, b),
-            nr::__NR_tgkill => self.tgkill(a, b, c),
-            nr::__NR_alarm => self.alarm(a),
-            nr::__NR_setitimer => self.setitimer(a, b, c),
-            nr::__NR_getitimer => self.getitimer(a, b),
-            nr::__NR_timer_create => self.timer_create(a, b, c),
-            nr::__NR_timer_settime => self.timer_settime(a, b, c, d),
-            nr::__NR_timer_gettime => self.timer_gettime(a, b),
-            nr::__NR_timer_getoverrun => Ok(self.signals.timer_getoverrun(a as i32)? as u64),
-            nr::__NR_timer_delete => Ok(self.signals.timer_delete(a as i32).map(|()| 0)?),
-
-            nr::__NR_getpid => Ok(identity::PROCESS),
-            nr::__NR_gettid => Ok(self.current().0.into()),
-            nr::__NR_getuid | nr::__NR_geteuid | nr::__NR_getgid | nr::__NR_getegid => Ok(identity::USER),
-            nr::__NR_getppid => Ok(0),
-            nr::__NR_uname => self.uname(a),
-            nr::__NR_sched_getaffinity => self.sched_getaffinity(b, c),
-            nr::__NR_prlimit64 => self.prlimit64(b, c, d),
-            nr::__NR_getrandom => self.getrandom(a, b),
-            nr::__NR_clock_gettime => self.clock_gettime(a, b),
-            nr::__NR_clock_getres => self.clock_getres(a, b),
-            nr::__NR_gettimeofday => self.gettimeofday(a),
-            nr::__NR_time => self.time(a),
-            // Programs take the refusal well, and do without.
-            nr::__NR_rseq => Err(Errno::ENOSYS.into()),
-            _ => {
-                *self.unserved.entry(number).or_default() += 1;
-                Err(Errno::ENOSYS.into())
+            nr::__NR_open => self.openat(HERE, a, b, c),
+            nr::__NR_openat => self.openat(a, b, c, d),
+            nr::__NR_openat2 => self.openat2(a, b, c, d),
+            nr::__NR_creat => self.openat(HERE, a, (nr::O_CREAT | nr::O_WRONLY | nr::O_TRUNC).into(), b),
+            nr::__NR_mknod => self.mknodat(HERE, a, b),
+            nr::__NR_mknodat => self.mknodat(a, b, c),
+            nr::__NR_close => Ok(self.files.close(a as i32).map(nothing)?),
+            nr::__NR_close_range => Ok(self.files.close_range(a as u32, b as u32, c as u32).map(nothing)?),
+            nr::__NR_dup => opened(self.files.dup(a as i32)),
+            nr::__NR_dup2 => opened(self.files.dup2(a as i32, b as i32)),
+            nr::__NR_dup3 => opened(self.files.dup3(a as i32, b as i32, c as u32)),
+            nr::__NR_fcntl => self.fcntl(a, b, c),
+            nr::__NR_ioctl => self.ioctl(a, b, c),
+            nr::__NR_flock => Ok(self.files.flock(a as i32, b as u32).map(nothing)?),
+            nr::__NR_getdents64 => self.getdents64(a, b, c),
+            nr::__NR_fstat => self.fstat(a, b),
+            nr::__NR_fstatfs => self.fstatfs(a, b),
+            nr::__NR_fchdir => Ok(self.files.fchdir(a as i32).map(nothing)?),
+            nr::__NR_fchmod => Ok(self.files.fchmod(a as i32, b as u32).map(nothing)?),
+            nr::__NR_fchown => Ok(self.files.fchown(a as i32, b as u32, c as u32).map(nothing)?),
+            nr::__NR_ftruncate => Ok(self.files.ftruncate(a as i32, b.cast_signed()).map(nothing)?),
+            nr::__NR_fallocate => {
+                Ok(self.files.fallocate(a as i32, b as u32, c.cast_signed(), d.cast_signed()).map(nothing)?)
             }
+            nr::__NR_fsync | nr::__NR_fdatasync => Ok(self.files.fsync(a as i32).map(nothing)?),
+            nr::__NR_sync => Ok(0),
+            nr::__NR_syncfs | nr::__NR_sync_file_range | nr::__NR_fadvise64 | nr::__NR_readahead => self.advised(a),
+            nr::__NR_pipe => self.pipe2(a, 0),
+            nr::__NR_pipe2 => self.pipe2(a, b),
+            nr::__NR_eventfd => self.eventfd2(a, 0),
+            nr::__NR_eventfd2 => self.eventfd2(a, b),
+            nr::__NR_memfd_create => self.memfd_create(a, b),
+            nr::__NR_epoll_create => self.epoll_create(a),
+            nr::__NR_epoll_create1 => opened(self.files.epoll_create1(a as u32)),
+            nr::__NR_timerfd_create => opened(self.files.timerfd_create(a as u32, b as u32)),
+            nr::__NR_timerfd_settime => self.timerfd_settime(a, b, c, d),
+            nr::__NR_timerfd_gettime => self.timerfd_gettime(a, b),
+            _ => self.name(number, arguments),
+        }
+    }
+
+    /// Paths, and what is recorded of what they lead to.
+    fn name(&mut self, number: u32, arguments: [u64; 6]) -> Answer {
+        let [a, b, c, d, e, _] = arguments;
+        match number {
+            nr::__NR_stat => self.fstatat(CWD, a, b, 0),
+            nr::__NR_lstat => self.fstatat(CWD, a, b, nr::AT_SYMLINK_NOFOLLOW),
+            nr::__NR_newfstatat => self.fstatat(a as i32, b, c, d as u32),
+            nr::__NR_statx => self.statx([a, b, c, d, e]),
+            nr::__NR_statfs => self.statfs(a, b),
+            nr::__NR_access => self.faccessat(CWD, a, b, 0),
+            nr::__NR_faccessat => self.faccessat(a as i32, b, c, 0),
+            nr::__NR_faccessat2 => self.faccessat(a as i32, b, c, d),
+            nr::__NR_readlink => self.readlinkat(HERE, a, b, c),
+            nr::__NR_readlinkat => self.readlinkat(a, b, c, d),
+            nr::__NR_getcwd => self.getcwd(a, b),
+            nr::__NR_chdir => self.chdir(a),
+            nr::__NR_mkdir => self.mkdirat(HERE, a, b),
+            nr::__NR_mkdirat => self.mkdirat(a, b, c),
+            nr::__NR_rmdir => self.unlinkat(HERE, a, nr::AT_REMOVEDIR.into()),
+            nr::__NR_unlink => self.unlinkat(HERE, a, 0),
+            nr::__NR_unlinkat => self.unlinkat(a, b, c),
+            nr::__NR_rename => self.renameat2([HERE, a, HERE, b, 0]),
+            nr::__NR_renameat => self.renameat2([a, b, c, d, 0]),
+            nr::__NR_renameat2 => self.renameat2([a, b, c, d, e]),
+            nr::__NR_link => self.linkat([HERE, a, HERE, b, 0]),
+            nr::__NR_linkat => self.linkat([a, b, c, d, e]),
+            nr::__NR_symlink => self.symlinkat(a, HERE, b),
+            nr::__NR_symlinkat => self.symlinkat(a, b, c),
+            nr::__NR_truncate => self.truncate(a, b),
+            nr::__NR_chmod => self.fchmodat(CWD, a, b, 0),
+            nr::__NR_fchmodat => self.fchmodat(a as i32, b, c, 0),
+            nr::__NR_fchmodat2 => self.fchmodat(a as i32, b, c, d),
+            nr::__NR_chown => self.chown(a, b, c, 0),
+            nr::__NR_lchown => self.chown(a, b, c, nr::AT_SYMLINK_NOFOLLOW),
+            nr::__NR_fchownat => self.fchownat([a, b, c, d, e]),
+            nr::__NR_utime => self.utime(a, b),
+            nr::__NR_utimes => self.futimesat(HERE, a, b),
+            nr::__NR_futimesat => self.futimesat(a, b, c),
+            nr::__NR_utimensat => self.utimensat(a, b, c, d),
+            nr::__NR_umask => Ok(self.files.umask(a as u32).into()),
+            nr::__NR_chroot | nr::__NR_umount2 => self.not_permitted(a),
+            nr::__NR_mount | nr::__NR_pivot_root => {
+                buffers::text(&self.space, a)?;
+                self.not_permitted(b)
+            }
+            _ => self.about(number, arguments),
         }
     }
 }

@@ -131,6 +131,18 @@ impl<P: Pages> Space<P> {
         self.mappings.total()
     }
 
+    /// Bytes that all mappings with memory can have together.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        [&self.areas.program, &self.areas.arena].into_iter().map(|area| area.end - area.start).sum()
+    }
+
+    /// Whether all of a range is mapped, with whatever rights.
+    #[must_use]
+    pub fn is_mapped(&self, address: u64, bytes: u64) -> bool {
+        address.checked_add(bytes).is_some_and(|end| self.covered(&(address..end)))
+    }
+
     /// Sets the most bytes in all mappings, `RLIMIT_AS`; those that are there stay.
     pub fn set_limit(&mut self, bytes: u64) {
         self.limit = bytes;
