@@ -19,7 +19,8 @@ const PF_RW: u32 = 6;
 
 /// The program headers of an ELF64 file.
 fn headers(file: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let word = |at: usize| file.get(at..at + 8).map_or(0, |bytes| u64::from_le_bytes(bytes.try_into().unwrap_or_default()));
+    let word =
+        |at: usize| file.get(at..at + 8).map_or(0, |bytes| u64::from_le_bytes(bytes.try_into().unwrap_or_default()));
     let start = usize::try_from(word(PROGRAM_HEADERS)).unwrap_or(usize::MAX);
     let count = word(PROGRAM_HEADER_COUNT) & 0xffff;
     let table = file.get(start..).unwrap_or_default();

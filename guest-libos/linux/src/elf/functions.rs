@@ -14,5 +14,6 @@ pub fn functions(file: &[u8], bias: u64) -> Functions {
     if let Some((_, table)) = section(".gopclntab") {
         return Functions::from_go_table(table);
     }
-    section(".eh_frame").map_or_else(Functions::unknown, |(address, frames)| Functions::from_unwind_tables(address, frames))
+    section(".eh_frame")
+        .map_or_else(Functions::unknown, |(address, frames)| Functions::from_unwind_tables(address, frames))
 }
