@@ -7,7 +7,11 @@ use denali_abi::{
     instruction::{RIGHT_EXECUTE, RIGHT_READ, RIGHT_WRITE},
     memory::PAGE_BYTES,
 };
-use denali_guest::{Input, Output, clock, embedded_io::{Read, Write}, instruction, random};
+use denali_guest::{
+    Input, Output, clock,
+    embedded_io::{Read, Write},
+    instruction, random,
+};
 use denali_linux::{
     call::{Machine, Stream},
     errno::Errno,
@@ -29,8 +33,8 @@ static STUBS: Stubs = Stubs(core::cell::UnsafeCell::new([0; _]));
 /// The VM.
 #[derive(Debug, Default)]
 pub struct Vm {
-    /// What is known of the program's functions.
-    functions: Functions,
+    /// What is known of the functions in the file whose code becomes executable next.
+    pub functions: Functions,
     /// Stubs so far, in whole pages.
     stub_bytes: u64,
     /// Where they came from.
@@ -40,18 +44,15 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// One that runs a program with these functions.
-    pub fn new(functions: Functions) -> Self {
-        Self { functions, ..Self::default() }
-    }
-
     /// Replaces the system calls in pages that are about to become executable.
     fn rewrite(&mut self, range: &Range<u64>) {
         let stubs = STUBS.0.get() as u64 + self.stub_bytes;
         let room = STUB_BYTES as u64 - self.stub_bytes;
         // SAFETY: the pages are the program's, and can be read until their rights change.
         let code = unsafe { slice::from_raw_parts(range.start as *const u8, (range.end - range.start) as usize) };
-        let (Some(text), Some(area)) = (Text::new(range.start, code), StubArea::new(stubs, room as usize)) else { return };
+        let (Some(text), Some(area)) = (Text::new(range.start, code), StubArea::new(stubs, room as usize)) else {
+            return;
+        };
         let rewrite = plan(text, &self.functions, area, entry::handlers());
         self.fill(stubs, &rewrite.stubs);
         for patch in &rewrite.patches {

@@ -7,6 +7,7 @@ extern crate alloc;
 mod entry;
 mod machine;
 mod process;
+mod settings;
 
 use denali_guest::heap::Heap;
 
