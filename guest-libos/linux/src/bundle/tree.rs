@@ -3,7 +3,12 @@
 //! It travels as a tar archive, whose files are borrowed when it is read. Owners and times are not kept: in a bundle the
 //! same tree is the same bytes.
 
-use alloc::{borrow::ToOwned, collections::BTreeMap, string::String, vec::Vec};
+use alloc::{
+    borrow::ToOwned,
+    collections::{BTreeMap, btree_map},
+    string::String,
+    vec::Vec,
+};
 
 /// Most entries.
 const ENTRIES_MAX: usize = 1 << 16;
@@ -36,6 +41,15 @@ pub enum Node<F> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tree<F> {
     entries: BTreeMap<Vec<u8>, Entry<F>>,
+}
+
+impl<F> IntoIterator for Tree<F> {
+    type Item = (Vec<u8>, Entry<F>);
+    type IntoIter = btree_map::IntoIter<Vec<u8>, Entry<F>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.entries.into_iter()
+    }
 }
 
 /// Why there is no tree. Whoever packed it is at fault.

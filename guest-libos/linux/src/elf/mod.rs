@@ -7,6 +7,7 @@
 //!
 //! Sources: the System V ABI for x86-64, `fs/binfmt_elf.c` of Linux.
 
+mod dependencies;
 mod functions;
 mod layout;
 mod load;
@@ -14,6 +15,7 @@ mod parse;
 mod placed;
 mod stack;
 
+pub use dependencies::{Dependencies, dependencies};
 pub use functions::functions;
 pub use layout::{Layout, LayoutError};
 pub use parse::{ElfError, Program, Segment, parse};

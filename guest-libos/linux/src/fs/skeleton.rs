@@ -137,12 +137,12 @@ impl Fs {
         let pid = self.pid;
         self.lay("proc/self", Kind::Symlink(format!("{pid}").as_bytes().into()), 0o777, None)?;
         for (name, file) in PROCESS {
-            self.lay(&format!("proc/{pid}/{name}"), Kind::Generated(*file), 0o444, None)?;
+            self.lay(format!("proc/{pid}/{name}"), Kind::Generated(*file), 0o444, None)?;
         }
-        self.lay(&format!("proc/{pid}/fd"), Kind::Descriptors(Directory::new()), 0o500, None)?;
-        self.lay(&format!("proc/{pid}/exe"), Kind::Symlink(setup.program.into()), 0o777, None)?;
-        self.lay(&format!("proc/{pid}/cwd"), Kind::WorkingDirectory, 0o777, None)?;
-        self.lay(&format!("proc/{pid}/root"), Kind::Symlink(b"/"[..].into()), 0o777, None)?;
+        self.lay(format!("proc/{pid}/fd"), Kind::Descriptors(Directory::new()), 0o500, None)?;
+        self.lay(format!("proc/{pid}/exe"), Kind::Symlink(setup.program.into()), 0o777, None)?;
+        self.lay(format!("proc/{pid}/cwd"), Kind::WorkingDirectory, 0o777, None)?;
+        self.lay(format!("proc/{pid}/root"), Kind::Symlink(b"/"[..].into()), 0o777, None)?;
         Ok(())
     }
 
