@@ -9,6 +9,7 @@
 //! | [`images`] | programs that no VM is started for |
 //! | [`bundles`] | packing, signing, and bundles that somebody changed |
 //! | [`receipts`] | a thousand jobs and their receipts |
+//! | [`linux`] | programs for Linux |
 //! | [`jobs`] | jobs on a node: wait, follow, cancel, names |
 //! | [`refusals`] | who is not served, and who is told why |
 //! | [`clients`] | clients that vanish, stall or send rubbish |
@@ -25,6 +26,7 @@ mod disk;
 mod harness;
 mod images;
 mod jobs;
+mod linux;
 mod receipts;
 mod recovery;
 mod refusals;

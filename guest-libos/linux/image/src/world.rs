@@ -1,11 +1,10 @@
 //! What files need of the VM.
 
-use alloc::vec::Vec;
 use denali_guest::{
     embedded_io::{Read, Write},
     random,
 };
-use denali_linux::fs::{Console, Generated, Input, Stream, World};
+use denali_linux::fs::{Console, Input, Stream, World};
 
 /// The VM's streams.
 #[derive(Debug)]
@@ -37,8 +36,6 @@ impl Console for Vm {
 }
 
 impl World for Vm {
-    fn generate(&mut self, _file: Generated, _out: &mut Vec<u8>) {}
-
     fn random(&mut self, buffer: &mut [u8]) {
         random::fill(buffer);
     }
