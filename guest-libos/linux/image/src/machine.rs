@@ -84,7 +84,7 @@ pub struct Vm {
     /// How far above the file's addresses it lies.
     pub bias: u64,
     /// What is known of the functions in the file whose code becomes executable next.
-    pub functions: Functions,
+    functions: Functions,
     /// Stubs so far, in whole pages.
     stub_bytes: u64,
     /// Where they came from.
@@ -228,6 +228,10 @@ impl Machine for Vm {
 
     fn features(&self) -> u64 {
         self.features
+    }
+
+    fn expect_code(&mut self, functions: Functions) {
+        self.functions = functions;
     }
 
     fn entry(&self) -> u64 {

@@ -17,7 +17,7 @@ use core::{
 use denali_abi::memory::PAGE_BYTES;
 use denali_guest::{Job, eprintln, exit, fault, instruction, interrupt, random, vreg};
 use denali_linux::{
-    call::{Frame, Next, Process, STACK_BYTES},
+    call::{Frame, Machine, Next, Process, STACK_BYTES},
     elf::{self, Layout, PROGRAM_BASE, Placed, Program, Start},
     fs::{self, Fs},
     mm::{Access, Areas, Backing, Rights, Space},
@@ -134,7 +134,7 @@ fn load(bundle: &Bundle, memory: Range<u64>) -> Result<Loaded, String> {
         entry = layout.address(loader.entry);
     }
     // What is mapped later is another file.
-    space.pages().functions = Functions::unknown();
+    space.pages().expect_code(Functions::unknown());
     let stack = space.load(&(top - STACK_BYTES..top), Rights::Write, Backing::Stack, (top - STACK_BYTES, &[]));
     stack.map_err(|_| "no memory for the stack; give the VM more".to_owned())?;
     let page = vdso::page();
@@ -163,7 +163,7 @@ fn parsed<'a>(bundle: &Bundle, path: &'a str) -> Result<(&'a str, &'static [u8],
 }
 
 fn map(space: &mut Space<Vm>, path: &str, file: &[u8], program: &Program<'_>, layout: Layout) -> Result<(), String> {
-    space.pages().functions = elf::functions(file, layout.bias);
+    space.pages().expect_code(elf::functions(file, layout.bias));
     program.load(space, layout, &Arc::from(path)).map_err(|_| format!("{path}: no memory for it; give the VM more"))
 }
 

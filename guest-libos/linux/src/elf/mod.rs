@@ -17,7 +17,7 @@ mod stack;
 mod symbol;
 
 pub use dependencies::{Dependencies, dependencies};
-pub use functions::functions;
+pub use functions::{functions, mapped_functions};
 pub use layout::{Layout, LayoutError};
 pub use parse::{ElfError, Program, Segment, parse};
 pub use placed::{PROGRAM_BASE, Placed};
