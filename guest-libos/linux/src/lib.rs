@@ -15,3 +15,4 @@ pub mod mm;
 pub mod rewrite;
 pub mod signal;
 pub mod thread;
+pub mod vdso;

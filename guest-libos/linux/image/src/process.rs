@@ -1,15 +1,28 @@
 //! The program: loaded, started, served, and ended.
 
-use crate::{entry, machine::Vm, settings::Bundle};
-use alloc::{borrow::ToOwned, format, string::String, sync::Arc, vec::Vec};
-use core::{cell::UnsafeCell, ops::Range};
+use crate::{
+    entry,
+    machine::{self, Vm},
+    report,
+    settings::Bundle,
+    vdso, world,
+};
+use alloc::{borrow::ToOwned, boxed::Box, format, string::String, sync::Arc, vec::Vec};
+use core::{
+    arch::asm,
+    cell::UnsafeCell,
+    ops::Range,
+    sync::atomic::{AtomicU64, Ordering},
+};
 use denali_abi::memory::PAGE_BYTES;
-use denali_guest::{Job, clock, eprintln, exit, fault, instruction, random, vreg};
+use denali_guest::{Job, eprintln, exit, fault, instruction, interrupt, random, vreg};
 use denali_linux::{
     call::{Frame, Next, Process, STACK_BYTES},
     elf::{self, Layout, PROGRAM_BASE, Placed, Program, Start},
-    mm::{Areas, Backing, Rights, Space},
+    fs::{self, Fs},
+    mm::{Access, Areas, Backing, Rights, Space},
     rewrite::Functions,
+    signal::Fault,
 };
 
 /// What could not even be started ends as in a shell.
@@ -42,7 +55,10 @@ pub fn run(memory: Range<u64>) -> ! {
     unsafe { *RUNNING.0.get() = Some(process) };
     // SAFETY: the handler serves system calls of the program, which runs none of this library's code then, and reports
     // all else.
-    unsafe { fault::on(faulted) };
+    unsafe { fault::on(fault) };
+    // SAFETY: the entry saves all registers, and has a stack of its own.
+    unsafe { interrupt::redirect(redirect) };
+    interrupt::on(machine::note);
     if vreg::read().checkpoint_wanted != 0 {
         instruction::checkpoint();
     }
@@ -66,6 +82,7 @@ pub fn run(memory: Range<u64>) -> ! {
         header_count: program.header_count,
         loader: placed.loader.map_or(0, |layout| layout.address(0)),
         user: (1000, 1000),
+        vdso: Some(vdso_address(stack)),
         hwcap2: 2,
         random: bytes,
         signal_stack_bytes: 4096,
@@ -89,6 +106,11 @@ struct Loaded {
     entry: u64,
 }
 
+/// Where the vDSO lies: below the stack that ends at `top`.
+fn vdso_address(top: u64) -> u64 {
+    top - STACK_BYTES - 2 * PAGE_BYTES
+}
+
 fn load(bundle: &Bundle, memory: Range<u64>) -> Result<Loaded, String> {
     let (path, file, program) = parsed(bundle, &bundle.settings.program)?;
     let interpreter = program.interpreter.map(str::from_utf8).transpose();
@@ -103,8 +125,9 @@ fn load(bundle: &Bundle, memory: Range<u64>) -> Result<Loaded, String> {
     let placed = Placed::new(&program, loader.as_ref().map(|(_, _, loader)| loader), &areas.program);
     let placed = placed.map_err(|error| format!("{path}: {error}"))?;
     let top = areas.arena.end;
-    let mut space = Space::new(areas, Vm::default()).map_err(|_| "the VM has too little memory".to_owned())?;
+    let mut space = Space::new(areas, Vm::new()).map_err(|_| "the VM has too little memory".to_owned())?;
     let mut entry = placed.program.address(program.entry);
+    (space.pages().file, space.pages().bias) = (file, placed.program.bias);
     map(&mut space, path, file, &program, placed.program)?;
     if let (Some((path, file, loader)), Some(layout)) = (&loader, placed.loader) {
         map(&mut space, path, file, loader, layout)?;
@@ -114,7 +137,21 @@ fn load(bundle: &Bundle, memory: Range<u64>) -> Result<Loaded, String> {
     space.pages().functions = Functions::unknown();
     let stack = space.load(&(top - STACK_BYTES..top), Rights::Write, Backing::Stack, (top - STACK_BYTES, &[]));
     stack.map_err(|_| "no memory for the stack; give the VM more".to_owned())?;
-    let process = Process::new(space, path.as_bytes().to_vec());
+    let page = vdso::page();
+    let at = vdso_address(top);
+    let backing = Backing::File { name: Arc::from("[vdso]"), bias: at.wrapping_neg() };
+    let loaded = space.load(&(at..at + page.len() as u64), Rights::Execute, backing, (at, &page));
+    loaded.map_err(|_| "no memory for the vDSO; give the VM more".to_owned())?;
+    let setup = fs::Setup {
+        files: &bundle.files,
+        tree: &bundle.tree,
+        program: path.as_bytes(),
+        pid: 1,
+        memory: 4 << 20,
+        now: fs::Now::default(),
+    };
+    let files = Fs::new(&setup, Box::new(world::Vm)).map_err(|error| format!("the bundle's files: {error}"))?;
+    let process = Process::new(space, files, path.as_bytes().to_vec());
     Ok(Loaded { process, stack: top, program, placed, entry })
 }
 
@@ -130,54 +167,114 @@ fn map(space: &mut Space<Vm>, path: &str, file: &[u8], program: &Program<'_>, la
     program.load(space, layout, &Arc::from(path)).map_err(|_| format!("{path}: no memory for it; give the VM more"))
 }
 
-/// Serves a system call. Called by the assembly of `entry`.
-pub extern "C" fn serve(frame: &mut Frame) {
-    // SAFETY: one call is served at a time.
+/// The program. One call is served at a time.
+fn running() -> &'static mut Process<Vm> {
+    // SAFETY: the entries below are not used again before they are left, and nothing else asks.
     let running = unsafe { &mut *RUNNING.0.get() };
-    let Some(process) = running else { refuse("a system call came from nowhere") };
-    match process.call(frame) {
-        Next::Return(value) => frame.rax = value,
-        Next::Exit(status) => end(process, status),
-    }
+    running.as_mut().unwrap_or_else(|| refuse("a system call came from nowhere"))
 }
 
-fn end(process: &Process<Vm>, status: u8) -> ! {
-    if status != 0 {
-        for (number, count) in &process.unserved {
-            eprintln!("denali: system call {number} is not served; it was made {count} times");
+/// Serves a system call. Called by the assembly of `entry`, as the next two: what they answer is whether the frame is to be
+/// restored whole.
+pub extern "C" fn serve(frame: &mut Frame) -> u32 {
+    let process = running();
+    let next = process.call(frame);
+    if next == Next::Return { 0 } else { finish(process, frame, next) }
+}
+
+/// Lets others run, or signals be handled: an interrupt found the program at work.
+pub extern "C" fn interrupted(frame: &mut Frame) -> u32 {
+    let process = running();
+    let next = process.interrupted(frame);
+    finish(process, frame, next)
+}
+
+/// Makes a fault a signal.
+pub extern "C" fn faulted(frame: &mut Frame) -> u32 {
+    let process = running();
+    let [vector, error_code, address] = FAULT.each_ref().map(|word| word.load(Ordering::Relaxed));
+    let mapped = process.space.accessible(address, 1, Access::Read) == 1;
+    let floating = match vector {
+        16 => x87_exceptions(),
+        19 => mxcsr(),
+        _ => 0,
+    };
+    let fault = Fault { vector, error_code, address, rip: frame.rip, mapped, floating };
+    let next = process.fault(frame, fault);
+    finish(process, frame, next)
+}
+
+#[cold]
+fn finish(process: &mut Process<Vm>, frame: &mut Frame, next: Next) -> u32 {
+    match next {
+        Next::Return | Next::Restore => {
+            // SAFETY: reads two registers.
+            unsafe { asm!("mov {:e}, cs", out(reg) frame.cs, options(nomem, nostack, preserves_flags)) };
+            // SAFETY: the same.
+            unsafe { asm!("mov {:e}, ss", out(reg) frame.ss, options(nomem, nostack, preserves_flags)) };
+            1
+        }
+        Next::Exit(status) => {
+            if status != 0 {
+                report::lacks(process);
+            }
+            exit(status)
+        }
+        Next::Killed(signal) => {
+            report::killed(process, frame, signal);
+            exit(128 + signal.number())
         }
     }
-    exit(status)
 }
 
-/// A fault of the program; a system call that was not rewritten.
-fn faulted(context: &mut fault::FaultContext) -> fault::Resume {
-    if context.rip < PROGRAM_BASE {
+/// MXCSR, whose flags say what happened.
+fn mxcsr() -> u32 {
+    let mut word = 0_u32;
+    // SAFETY: writes the register's value to `word`.
+    unsafe { asm!("stmxcsr [{}]", in(reg) &mut word, options(nostack, preserves_flags)) };
+    word
+}
+
+/// The x87 exceptions that happened and are not masked.
+fn x87_exceptions() -> u32 {
+    let (mut status, mut control) = (0_u16, 0_u16);
+    // SAFETY: writes a register's value to `status`.
+    unsafe { asm!("fnstsw [{}]", in(reg) &mut status, options(nostack, preserves_flags)) };
+    // SAFETY: the same.
+    unsafe { asm!("fnstcw [{}]", in(reg) &mut control, options(nostack, preserves_flags)) };
+    u32::from(status & !control)
+}
+
+/// Vector, error code and address of the fault that is about to become a signal.
+static FAULT: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
+
+/// Whether code at this address is the program's: the library OS lies below, and stubs do that a program's code leads to.
+fn is_program(rip: u64) -> bool {
+    rip >= PROGRAM_BASE
+}
+
+/// An interrupt: a program goes on in [`interrupted`]; the library OS where it was, and looks later.
+fn redirect(rip: u64) -> u64 {
+    if is_program(rip) { entry::interrupt(rip) } else { rip }
+}
+
+/// A fault of the program, or a system call that was not rewritten.
+fn fault(context: &mut fault::FaultContext) -> fault::Resume {
+    if !is_program(context.rip) && !machine::is_stub(context.rip) {
         return fault::Resume::End;
     }
     if context.vector == fault::SYSTEM_CALL {
-        let mut frame = Frame {
-            rax: context.rax,
-            rdi: context.rdi,
-            rsi: context.rsi,
-            rdx: context.rdx,
-            r10: context.r10,
-            r8: context.r8,
-            r9: context.r9,
-            ..Frame::default()
-        };
-        serve(&mut frame);
-        context.rax = frame.rax;
+        TRAPS.fetch_add(1, Ordering::Relaxed);
+        // RCX holds its return address, as after the stub's.
+        context.rip = entry::address_of_calls();
         return fault::Resume::Continue;
     }
-    let (signal, name) = match context.vector {
-        0 | 16 | 19 => (8, "SIGFPE"),
-        6 => (4, "SIGILL"),
-        3 => (5, "SIGTRAP"),
-        17 => (7, "SIGBUS"),
-        _ => (11, "SIGSEGV"),
-    };
-    let at = clock::now().as_micros();
-    eprintln!("denali: {name} at instruction {:#x}, address {:#x}, after {at} us", context.rip, context.address);
-    exit(128 + signal)
+    for (word, value) in FAULT.iter().zip([context.vector, context.error_code, context.address]) {
+        word.store(value, Ordering::Relaxed);
+    }
+    context.rip = entry::fault(context.rip);
+    fault::Resume::Continue
 }
+
+/// System calls that came as faults.
+static TRAPS: AtomicU64 = AtomicU64::new(0);

@@ -1,9 +1,10 @@
 //! What a call reads and writes of its program's memory, and what it needs of the machine.
 
-use super::Process;
+use super::{Answer, Extended, Process};
 use crate::{
     errno::Errno,
-    mm::{Access, Pages},
+    mm::{Access, Pages, Space},
+    thread::Words,
 };
 use core::ops::Range;
 
@@ -30,11 +31,36 @@ pub trait Machine: Pages {
     /// Sets it.
     fn set_fs_base(&mut self, base: u64);
 
+    /// The registers of the CPU beyond a [`Frame`](super::Frame): a thread's but for XMM, which the library OS uses.
+    fn save(&mut self) -> Extended;
+
+    /// Puts them into the CPU.
+    fn restore(&mut self, extended: &Extended);
+
+    /// Bytes that [`Machine::save`] gives, at least [`Extended::LEAST_BYTES`].
+    fn extended_bytes(&self) -> usize;
+
+    /// What they hold, as XCR0 says it.
+    fn features(&self) -> u64;
+
+    /// Where a call begins: a thread that goes on there, with the number in RAX and its return address in RCX, makes it.
+    fn entry(&self) -> u64;
+
     /// Nanoseconds since the VM started, and since 1970.
     fn now(&self) -> (u64, u64);
 
     /// Nanoseconds of CPU time.
     fn cpu_ns(&self) -> u64;
+
+    /// Interrupts the running thread then, in ns of the first clock of [`Machine::now`]: on time if it is `urgent`, at a
+    /// price, else when the VM is next entered.
+    fn set_timer(&mut self, at_ns: u64, urgent: bool);
+
+    /// Whether there was an interrupt since it was last asked.
+    fn take_attention(&mut self) -> bool;
+
+    /// Whether input may have come since it was last asked.
+    fn take_input(&mut self) -> bool;
 
     /// Gives the CPU away until then, by the first clock of [`Machine::now`], or until something happens.
     fn idle(&mut self, until_ns: u64);
@@ -63,7 +89,7 @@ impl<M: Machine> Process<M> {
     }
 
     /// Writes words at `address`.
-    pub(super) fn put(&mut self, address: u64, words: &[u64]) -> Result<u64, Errno> {
+    pub(super) fn put(&mut self, address: u64, words: &[u64]) -> Answer {
         let out = self.output(address, size_of_val(words) as u64)?;
         for (place, word) in out.chunks_exact_mut(8).zip(words) {
             place.copy_from_slice(&word.to_le_bytes());
@@ -75,5 +101,30 @@ impl<M: Machine> Process<M> {
     pub(super) fn get<const N: usize>(&mut self, address: u64) -> Result<[u64; N], Errno> {
         let (words, _) = self.input(address, 8 * N as u64)?.as_chunks();
         Ok(core::array::from_fn(|n| words.get(n).map_or(0, |word| u64::from_le_bytes(*word))))
+    }
+
+    /// Reads the bytes of a structure.
+    pub(super) fn array<const N: usize>(&mut self, address: u64) -> Result<[u8; N], Errno> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.input(address, N as u64)?);
+        Ok(array)
+    }
+}
+
+/// The program's memory by words, for futexes.
+pub(super) struct Memory<'a, M>(pub(super) &'a mut Space<M>);
+
+impl<M: Machine> Words for Memory<'_, M> {
+    fn load(&self, address: u64) -> Result<u32, Errno> {
+        self.0.check_bytes(address, 4, Access::Read)?;
+        let mut word = [0; 4];
+        word.copy_from_slice(self.0.machine().bytes(address..address + 4));
+        Ok(u32::from_le_bytes(word))
+    }
+
+    fn store(&mut self, address: u64, value: u32) -> Result<(), Errno> {
+        self.0.check_bytes(address, 4, Access::Write)?;
+        self.0.pages().bytes_mut(address..address + 4).copy_from_slice(&value.to_le_bytes());
+        Ok(())
     }
 }

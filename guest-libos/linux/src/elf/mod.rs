@@ -14,6 +14,7 @@ mod load;
 mod parse;
 mod placed;
 mod stack;
+mod symbol;
 
 pub use dependencies::{Dependencies, dependencies};
 pub use functions::functions;
@@ -21,6 +22,7 @@ pub use layout::{Layout, LayoutError};
 pub use parse::{ElfError, Program, Segment, parse};
 pub use placed::{PROGRAM_BASE, Placed};
 pub use stack::{Image, Start};
+pub use symbol::symbol;
 
 #[cfg(test)]
 mod tests;

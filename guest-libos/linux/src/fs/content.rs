@@ -12,6 +12,9 @@ use super::{
 use crate::errno::Errno;
 use alloc::{collections::BTreeMap, vec::Vec};
 
+/// What a hole shows.
+static ZEROS: [u8; 4096] = [0; _];
+
 /// Bytes of a regular file, sparse.
 #[derive(Debug, Default)]
 pub struct Content {
@@ -73,6 +76,21 @@ impl Content {
             done = end;
         }
         count
+    }
+
+    /// The bytes from `offset` on, at most `count`, in pieces of at most a chunk.
+    pub(super) fn pieces(&self, offset: u64, count: usize) -> impl Iterator<Item = &[u8]> {
+        let end = offset.saturating_add(count as u64).min(self.len);
+        let mut at = offset;
+        core::iter::from_fn(move || {
+            let (index, from) = split(at);
+            let wanted = usize::try_from(end.checked_sub(at)?).unwrap_or(usize::MAX).min(CHUNK - from);
+            let stored = self.chunks.get(&index).map_or_else(|| self.below(index), Vec::as_slice);
+            let stored = stored.get(from..).filter(|rest| !rest.is_empty()).unwrap_or(&ZEROS);
+            let piece = &stored[..stored.len().min(wanted)];
+            at += piece.len() as u64;
+            (!piece.is_empty()).then_some(piece)
+        })
     }
 
     /// Writes at `offset`, which with the length is at most `i64::MAX`. The count is short where memory ends; an error

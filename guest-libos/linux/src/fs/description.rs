@@ -26,6 +26,8 @@ pub(super) struct Description {
     pub(super) at: Option<(Ino, Box<[u8]>)>,
     /// What a generated file was when it was last read from the start.
     pub(super) text: Vec<u8>,
+    /// The text was made for a read that has not come yet.
+    pub(super) fresh: bool,
 }
 
 /// All descriptions, by numbers that are never used again.
@@ -124,7 +126,7 @@ impl Fs {
     ) -> Result<i32, Errno> {
         let fd = self.lowest_free(0)?;
         self.inodes.hold(ino)?;
-        let description = Description { ino, flags, offset: 0, descriptors: 0, at, text: Vec::new() };
+        let description = Description { ino, flags, offset: 0, descriptors: 0, at, text: Vec::new(), fresh: false };
         let (reads, writes) = (description.readable(), description.writable());
         if let Kind::Pipe(pipe) = &mut self.inodes.get_mut(ino)?.kind {
             pipe.readers += u32::from(reads);

@@ -2,7 +2,8 @@
 //!
 //! [`Fs`] has a method for each call, on byte slices and plain numbers: whoever dispatches system calls checks the
 //! program's addresses, and calls. The tree is in memory: the bundle's files below, borrowed and never written; what the
-//! program writes above, bounded in bytes. The embedder is a [`World`]: standard streams, generated files, randomness.
+//! program writes above, bounded in bytes. The embedder is a [`World`]: standard streams, randomness; it
+//! also makes the text of generated files when a read asks for it.
 //!
 //! | module | what |
 //! |---|---|
@@ -31,6 +32,7 @@ mod inodes;
 pub mod limits;
 mod links;
 mod list;
+mod mapping;
 mod names;
 mod open;
 mod output;
@@ -59,6 +61,7 @@ pub use output::Output;
 pub use ready::{Stop, Wait};
 pub use status::Metadata;
 pub use timer::TimerSpec;
+pub use vectored::Buffers;
 pub use world::{Console, Events, Generated, Input, Now, Stream, World};
 
 use crate::{bundle::Tree, errno::Errno};
@@ -94,6 +97,8 @@ pub struct Fs {
     pid: u32,
     now: Now,
     generation: u64,
+    /// When the next timer expires, on the monotonic clock.
+    deadline: Option<u64>,
     outside_edges: u64,
     world: Box<dyn World>,
 }
@@ -112,6 +117,7 @@ impl Fs {
             pid: setup.pid,
             now: setup.now,
             generation: 0,
+            deadline: None,
             outside_edges: 0,
             world,
         };
@@ -121,8 +127,13 @@ impl Fs {
     }
 
     /// Sets the time of the calls that follow.
-    pub const fn set_now(&mut self, now: Now) {
+    #[inline]
+    pub fn set_now(&mut self, now: Now) {
         self.now = now;
+        if self.deadline.is_some_and(|deadline| deadline <= now.monotonic_ns) {
+            self.find_deadline();
+            self.touch();
+        }
     }
 
     /// The embedder's own part.

@@ -8,7 +8,7 @@ mod streams;
 mod tree;
 mod waiting;
 
-use super::{Console, Events, Fs, Generated, Input, Now, Setup, Stream, World};
+use super::{Buffers, Console, Events, Fs, Input, Now, Setup, Stream, World};
 use crate::bundle::Tree;
 use std::{cell::RefCell, collections::VecDeque, rc::Rc};
 
@@ -22,7 +22,12 @@ struct Streams {
     room: usize,
     outside: Events,
     closed: Vec<u64>,
-    generated: u32,
+}
+
+impl Buffers for Vec<&mut [u8]> {
+    fn buffer(&mut self, place: usize) -> Option<&mut [u8]> {
+        self.get_mut(place).map(|buffer| &mut **buffer)
+    }
 }
 
 struct Desk(Rc<RefCell<Streams>>);
@@ -59,12 +64,6 @@ impl Console for Desk {
 }
 
 impl World for Desk {
-    fn generate(&mut self, file: Generated, out: &mut Vec<u8>) {
-        let mut streams = self.0.borrow_mut();
-        streams.generated += 1;
-        out.extend_from_slice(format!("{file:?} {}\n", streams.generated).as_bytes());
-    }
-
     fn random(&mut self, buffer: &mut [u8]) {
         buffer.fill(4);
     }
