@@ -30,7 +30,7 @@ fn arguments_follow_the_program() {
     for flags in [&["-static", "-no-pie"][..], &["-static-pie"]] {
         let program = compiled(&place, "arguments", ARGUMENTS, flags);
         let run = |arguments: &[&str]| {
-            place.denali(["run", "--cpu-time", "5s"]).arg(&program).args(arguments).end_with(3).text().to_owned()
+            place.denali(["run", "--cpu-time", "5s"]).arg(&program).args(arguments).end_with(3).text()
         };
         assert_eq!(run(&["a", "-x", "--", "--memory", "1"]), "a\n-x\n--\n--memory\n1\n");
         assert_eq!(run(&["--", "--memory", "a"]), "--memory\na\n");
@@ -61,7 +61,7 @@ fn a_packed_program_takes_files_and_variables() {
     let program = compiled(&place, "arguments", ARGUMENTS, &["-static"]);
     place.write("input.txt", "text");
     place.denali(["pack", "arguments", "-o", "a.denali", "--files", "input.txt", "--env", "A=1"]).succeed();
-    let listed = place.denali(["inspect", "a.denali"]).succeed().text().to_owned();
+    let listed = place.denali(["inspect", "a.denali"]).succeed().text();
     for name in ["input.txt", ".linux", "arguments"] {
         assert!(listed.contains(name), "{listed}");
     }
