@@ -1,7 +1,7 @@
 //! What the Linux personality needs of the VM: memory, rights, clocks, randomness and the standard streams.
 
 use crate::entry;
-use alloc::vec::Vec;
+use alloc::{string::String, vec::Vec};
 use core::{
     ops::Range,
     ptr, slice,
@@ -13,9 +13,9 @@ use denali_abi::{
     memory::PAGE_BYTES,
 };
 use denali_guest::{
-    Input, Output, clock,
+    Input, Job, Output, clock,
     embedded_io::{Read, Write},
-    instruction, interrupt, random,
+    instruction, interrupt, random, vreg,
 };
 use denali_linux::{
     call::{Extended, Machine, Stream},
@@ -89,6 +89,8 @@ pub struct Vm {
     stub_bytes: u64,
     /// Where they came from.
     origins: Vec<Origins>,
+    /// The job's arguments, once they were asked for.
+    job: Option<Vec<String>>,
     /// What XSAVE keeps.
     features: u64,
     /// Bytes of that.
@@ -228,6 +230,17 @@ impl Machine for Vm {
 
     fn features(&self) -> u64 {
         self.features
+    }
+
+    fn ready(&mut self) -> Vec<String> {
+        self.job
+            .get_or_insert_with(|| {
+                if vreg::read().checkpoint_wanted != 0 {
+                    instruction::checkpoint();
+                }
+                Job::receive().arguments().to_vec()
+            })
+            .clone()
     }
 
     fn expect_code(&mut self, functions: Functions) {
