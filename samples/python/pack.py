@@ -92,6 +92,8 @@ def main():
         program = root / INTERPRETER.relative_to("/")
         if options.static:
             link_static(program)
+            # It is looked for, and missed aloud.
+            (root / LIBRARY.relative_to("/") / "lib-dynload").mkdir()
         else:
             copy_extensions(root)
         environment = [word for variable in ENVIRONMENT for word in ("--env", variable)]

@@ -148,7 +148,9 @@ fn load(bundle: &Bundle, memory: Range<u64>) -> Result<Loaded, String> {
         memory: 4 << 20,
         now: fs::Now::default(),
     };
-    let files = Fs::new(&setup, Box::new(world::Vm)).map_err(|error| format!("the bundle's files: {error}"))?;
+    let mut files = Fs::new(&setup, Box::new(world::Vm)).map_err(|error| format!("the bundle's files: {error}"))?;
+    let directory = &bundle.settings.directory;
+    files.chdir(directory.as_bytes()).map_err(|error| format!("the working directory {directory}: {error}"))?;
     let process = Process::new(space, files, path.as_bytes().to_vec());
     Ok(Loaded { process, stack: top, program, placed, entry })
 }
