@@ -7,6 +7,7 @@
 //! | [`samples`] | each sample program ends as its expectation says, alone and on a node |
 //! | [`run`] | `denali run`: streams, exit statuses, reports |
 //! | [`images`] | programs that no VM is started for |
+//! | [`linux_files`] | Linux programs and their files, against the host |
 //! | [`bundles`] | packing, signing, and bundles that somebody changed |
 //! | [`receipts`] | a thousand jobs and their receipts |
 //! | [`jobs`] | jobs on a node: wait, follow, cancel, names |
@@ -25,6 +26,7 @@ mod disk;
 mod harness;
 mod images;
 mod jobs;
+mod linux_files;
 mod receipts;
 mod recovery;
 mod refusals;

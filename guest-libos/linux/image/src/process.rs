@@ -15,7 +15,7 @@ use core::{
 use denali_abi::memory::PAGE_BYTES;
 use denali_guest::{Job, eprintln, exit, fault, instruction, interrupt, random, vreg};
 use denali_linux::{
-    call::{Frame, Next, Process, STACK_BYTES},
+    call::{Frame, Machine, Next, Process, STACK_BYTES},
     elf::{self, Layout, Start},
     fs::{self, Fs},
     mm::{Access, Areas, Backing, Rights, Space},
@@ -30,6 +30,9 @@ const PROGRAM_BASE: u64 = 0x40_0000;
 
 /// What could not even be started ends as in a shell.
 const STATUS_UNSTARTABLE: u8 = 126;
+
+/// The part of the VM's memory that files which the program writes may take: half of what the library OS keeps for itself.
+const FILES_PART: usize = 16;
 
 /// Most bytes of arguments and environment.
 const START_BYTES: u64 = 128 << 10;
@@ -84,6 +87,7 @@ pub fn run(memory: Range<u64>) -> ! {
         signal_stack_bytes: 4096,
         ..Start::default()
     };
+    running().identity.set(start.arguments, start.environment);
     let image = start.image(stack, START_BYTES).unwrap_or_else(|_| refuse("the arguments are too long"));
     // SAFETY: the stack is the program's, and nothing runs on it yet.
     unsafe { core::ptr::copy_nonoverlapping(image.bytes.as_ptr(), image.pointer as *mut u8, image.bytes.len()) };
@@ -131,12 +135,13 @@ fn load(name: &'static str, file: &'static [u8], memory: Range<u64>) -> Result<L
     let backing = Backing::File { name: Arc::from("[vdso]"), bias: at.wrapping_neg() };
     space.load(&(at..at + page.len() as u64), Rights::Execute, backing, (at, &page)).map_err(full)?;
     let path = format!("/{name}");
+    let (monotonic_ns, realtime_ns) = space.pages().now();
     let setup = fs::Setup {
         files: &[(name, file)],
         program: path.as_bytes(),
         pid: 1,
-        memory: 4 << 20,
-        now: fs::Now::default(),
+        memory: (vreg::read().memory_bytes - vreg::read().heap_start) as usize / FILES_PART,
+        now: fs::Now { monotonic_ns, realtime_ns },
     };
     let files = Fs::new(&setup, Box::new(world::Vm)).map_err(|error| format!("the bundle's files: {error}"))?;
     Ok(((Process::new(space, files, path.into_bytes()), top), program, layout))
@@ -193,10 +198,12 @@ fn finish(process: &mut Process<Vm>, frame: &mut Frame, next: Next) -> u32 {
             if status != 0 {
                 report::lacks(process);
             }
+            world::send_results(&process.files);
             exit(status)
         }
         Next::Killed(signal) => {
             report::killed(process, frame, signal);
+            world::send_results(&process.files);
             exit(128 + signal.number())
         }
     }
