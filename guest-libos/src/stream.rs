@@ -132,7 +132,9 @@ pub struct OutputFile {
 }
 
 impl OutputFile {
-    pub(crate) fn create(name: &str) -> Self {
+    /// The output file of this name, a relative path of at most 255 bytes: the VMM ends a VM that names one badly.
+    #[must_use]
+    pub fn create(name: &str) -> Self {
         channel::send(FILE, name.as_bytes(), &[]);
         Self { name: name.into() }
     }

@@ -1,4 +1,4 @@
-//! What the Linux personality needs of the VM: memory, rights, clocks, randomness and the standard streams.
+//! What the Linux personality needs of the VM: memory, rights, clocks and randomness.
 
 use crate::entry;
 use alloc::{string::String, vec::Vec};
@@ -12,13 +12,9 @@ use denali_abi::{
     instruction::{RIGHT_EXECUTE, RIGHT_READ, RIGHT_WRITE},
     memory::PAGE_BYTES,
 };
-use denali_guest::{
-    Input, Job, Output, clock,
-    embedded_io::{Read, Write},
-    instruction, interrupt, random, vreg,
-};
+use denali_guest::{Job, clock, instruction, interrupt, random, vreg};
 use denali_linux::{
-    call::{Extended, Machine, Stream},
+    call::{Extended, Machine},
     errno::Errno,
     mm::{Pages, Rights},
     rewrite::{Functions, Origins, StubArea, Text, plan},
@@ -281,19 +277,5 @@ impl Machine for Vm {
 
     fn random(&mut self, bytes: &mut [u8]) {
         random::fill(bytes);
-    }
-
-    fn write(&mut self, stream: Stream, bytes: &[u8]) {
-        let mut output = match stream {
-            Stream::Output => Output::standard(),
-            Stream::Error => Output::error(),
-        };
-        // Neither ever fails.
-        let Ok(()) = output.write_all(bytes);
-    }
-
-    fn read(&mut self, bytes: &mut [u8]) -> usize {
-        let Ok(count) = Input.read(bytes);
-        count
     }
 }

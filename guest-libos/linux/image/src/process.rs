@@ -30,6 +30,8 @@ const STATUS_UNSTARTABLE: u8 = 126;
 
 /// What a program finds in its environment unless the bundle says otherwise.
 const ENVIRONMENT: [&str; 3] = ["PATH=/bin:/usr/bin", "HOME=/tmp", "LANG=C.UTF-8"];
+/// The part of the VM's memory that files which the program writes may take: half of what the library OS keeps for itself.
+const FILES_PART: usize = 16;
 
 /// Most bytes of arguments and environment.
 const START_BYTES: u64 = 128 << 10;
@@ -86,6 +88,7 @@ pub fn run(memory: Range<u64>) -> ! {
         signal_stack_bytes: 4096,
         ..Start::default()
     };
+    running().identity.set(start.arguments, start.environment);
     let image = start.image(stack, START_BYTES).unwrap_or_else(|_| refuse("the arguments are too long"));
     // SAFETY: the stack is the program's, and nothing runs on it yet.
     unsafe { core::ptr::copy_nonoverlapping(image.bytes.as_ptr(), image.pointer as *mut u8, image.bytes.len()) };
@@ -140,13 +143,14 @@ fn load(bundle: &Bundle, memory: Range<u64>) -> Result<Loaded, String> {
     let backing = Backing::File { name: Arc::from("[vdso]"), bias: at.wrapping_neg() };
     let loaded = space.load(&(at..at + page.len() as u64), Rights::Execute, backing, (at, &page));
     loaded.map_err(|_| "no memory for the vDSO; give the VM more".to_owned())?;
+    let (monotonic_ns, realtime_ns) = space.pages().now();
     let setup = fs::Setup {
         files: &bundle.files,
         tree: &bundle.tree,
         program: path.as_bytes(),
         pid: 1,
-        memory: 4 << 20,
-        now: fs::Now::default(),
+        memory: (vreg::read().memory_bytes - vreg::read().heap_start) as usize / FILES_PART,
+        now: fs::Now { monotonic_ns, realtime_ns },
     };
     let mut files = Fs::new(&setup, Box::new(world::Vm)).map_err(|error| format!("the bundle's files: {error}"))?;
     let directory = &bundle.settings.directory;
@@ -216,10 +220,12 @@ fn finish(process: &mut Process<Vm>, frame: &mut Frame, next: Next) -> u32 {
         }
         Next::Exit(status) => {
             report::ended(process, status);
+            world::send_results(&process.files);
             exit(status)
         }
         Next::Killed(signal) => {
             report::killed(process, frame, signal);
+            world::send_results(&process.files);
             exit(128 + signal.number())
         }
     }

@@ -56,6 +56,10 @@ fn lacks(process: &Process<Vm>) {
     if process.refused.processes > 0 {
         eprintln!("denali: there is one process here; another was asked for {} times", process.refused.processes);
     }
+    let (times, bytes) = process.files.refused();
+    if times > 0 {
+        eprintln!("denali: files may hold {} KiB here, which was not enough {times} times", bytes >> 10);
+    }
     if process.refused.unshared > 0 {
         eprintln!("denali: threads share all here; {} were to have something of their own", process.refused.unshared);
     }

@@ -15,14 +15,15 @@ const PIECES_MOST: u64 = 1024;
 #[inline]
 pub(super) fn input<M: Machine>(space: &Space<M>, address: u64, bytes: u64) -> Result<&[u8], Errno> {
     space.check_bytes(address, bytes, Access::Read)?;
-    Ok(space.machine().bytes(address..address + bytes))
+    // No bytes may lie anywhere, also where nothing can.
+    Ok(if bytes == 0 { &[] } else { space.machine().bytes(address..address + bytes) })
 }
 
 /// Bytes to be written.
 #[inline]
 pub(super) fn output<M: Machine>(space: &mut Space<M>, address: u64, bytes: u64) -> Result<&mut [u8], Errno> {
     space.check_bytes(address, bytes, Access::Write)?;
-    Ok(space.pages().bytes_mut(address..address + bytes))
+    Ok(if bytes == 0 { &mut [] } else { space.pages().bytes_mut(address..address + bytes) })
 }
 
 /// A string without its NUL: a path or a name. `ENAMETOOLONG` from `PATH_MAX` on.

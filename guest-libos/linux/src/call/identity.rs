@@ -30,10 +30,18 @@ const CAPABILITIES: [(u32, usize); 3] = [(0x1998_0330, 3), (0x2007_1026, 6), (0x
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
     /// Arguments, each with a NUL after it.
-    pub arguments: Vec<u8>,
+    pub(super) arguments: Vec<u8>,
     /// The environment, in the same form.
-    pub environment: Vec<u8>,
+    pub(super) environment: Vec<u8>,
     names: BTreeMap<Tid, [u8; THREAD_NAME_BYTES]>,
+}
+
+impl Identity {
+    /// Sets what /proc/self/cmdline and /proc/self/environ tell.
+    pub fn set(&mut self, arguments: &[&[u8]], environment: &[&[u8]]) {
+        let joined = |texts: &[&[u8]]| texts.iter().flat_map(|text| [*text, b"\0"]).flatten().copied().collect();
+        (self.arguments, self.environment) = (joined(arguments), joined(environment));
+    }
 }
 
 /// A lone process's answer about a process: itself, or `ESRCH`.

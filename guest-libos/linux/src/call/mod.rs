@@ -29,11 +29,14 @@ mod thread;
 mod time;
 mod user;
 
+#[cfg(test)]
+mod tests;
+
 pub use frame::{Extended, Frame};
 pub use identity::Identity;
 pub use limits::STACK_BYTES;
 pub use recent::{Recent, name};
-pub use user::{Machine, Stream};
+pub use user::Machine;
 
 use crate::{
     errno::Errno,

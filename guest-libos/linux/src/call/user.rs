@@ -1,6 +1,6 @@
 //! What a call reads and writes of its program's memory, and what it needs of the machine.
 
-use super::{Answer, Extended, Process};
+use super::{Answer, Extended, Process, buffers};
 use crate::{
     errno::Errno,
     mm::{Access, Pages, Space},
@@ -9,15 +9,6 @@ use crate::{
 };
 use alloc::{string::String, vec::Vec};
 use core::ops::Range;
-
-/// A standard stream that is written to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stream {
-    /// Standard output.
-    Output,
-    /// Standard error.
-    Error,
-}
 
 /// What the image gives.
 pub trait Machine: Pages {
@@ -75,25 +66,17 @@ pub trait Machine: Pages {
 
     /// Fills `bytes` with what nobody can guess.
     fn random(&mut self, bytes: &mut [u8]);
-
-    /// Writes to a standard stream.
-    fn write(&mut self, stream: Stream, bytes: &[u8]);
-
-    /// Reads standard input, waiting for it; 0 at its end.
-    fn read(&mut self, bytes: &mut [u8]) -> usize;
 }
 
 impl<M: Machine> Process<M> {
     /// Bytes of the program, to be read.
     pub(super) fn input(&mut self, address: u64, bytes: u64) -> Result<&[u8], Errno> {
-        self.space.check_bytes(address, bytes, Access::Read)?;
-        Ok(self.space.pages().bytes(address..address + bytes))
+        buffers::input(&self.space, address, bytes)
     }
 
     /// Bytes of the program, to be written.
     pub(super) fn output(&mut self, address: u64, bytes: u64) -> Result<&mut [u8], Errno> {
-        self.space.check_bytes(address, bytes, Access::Write)?;
-        Ok(self.space.pages().bytes_mut(address..address + bytes))
+        buffers::output(&mut self.space, address, bytes)
     }
 
     /// Writes words at `address`.

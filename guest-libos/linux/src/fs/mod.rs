@@ -152,6 +152,12 @@ impl Fs {
         self.inodes.budget.held()
     }
 
+    /// How often a call was refused since the writable layer would have held too much, and how many bytes it may hold.
+    #[must_use]
+    pub const fn refused(&self) -> (u64, usize) {
+        (self.inodes.budget.refused, self.inodes.budget.limit())
+    }
+
     /// Tells the embedder which of its objects were closed.
     fn tell_closed(&mut self) {
         while let Some(token) = self.inodes.closed.pop() {
