@@ -10,6 +10,7 @@
 //! | [`linux_files`] | Linux programs and their files, against the host |
 //! | [`bundles`] | packing, signing, and bundles that somebody changed |
 //! | [`receipts`] | a thousand jobs and their receipts |
+//! | [`linux`] | programs for Linux |
 //! | [`jobs`] | jobs on a node: wait, follow, cancel, names |
 //! | [`refusals`] | who is not served, and who is told why |
 //! | [`clients`] | clients that vanish, stall or send rubbish |
@@ -26,6 +27,7 @@ mod disk;
 mod harness;
 mod images;
 mod jobs;
+mod linux;
 mod linux_files;
 mod receipts;
 mod recovery;

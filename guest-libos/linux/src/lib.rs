@@ -6,6 +6,7 @@
 
 extern crate alloc;
 
+pub mod bundle;
 pub mod call;
 pub mod elf;
 pub mod errno;

@@ -5,7 +5,7 @@ use super::{
     host::Host,
     native_program::NativeProgram,
     print,
-    program::{self, Needs},
+    program::{self, Extras, Needs},
     wait,
 };
 use anyhow::{Context, ensure};
@@ -54,8 +54,9 @@ struct Compared {
 }
 
 pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
-    let bundle = program::pack_elf(NATIVE_SYSCALLS, "syscalls", &Needs::default(), &[])?;
-    let (guest, native) = (Program::prepare(&bundle)?, NativeProgram::unpack(NATIVE_SYSCALLS)?);
+    let native = NativeProgram::unpack(NATIVE_SYSCALLS)?;
+    let bundle = program::Program::read(native.path(), &Needs::default(), &Extras::default())?;
+    let guest = Program::prepare(&bundle.content)?;
     let bar = wait::bar(args.rounds * CALLS.len() as u32);
     let compare = |(name, goal): (&'static str, f64)| {
         let (mut in_vm, mut natively) = (Vec::new(), Vec::new());

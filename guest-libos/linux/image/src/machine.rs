@@ -15,7 +15,6 @@ use denali_abi::{
 use denali_guest::{clock, instruction, interrupt, random};
 use denali_linux::{
     call::{Extended, Machine},
-    elf,
     errno::Errno,
     mm::{Pages, Rights},
     rewrite::{Functions, Origins, StubArea, Text, plan},
@@ -80,7 +79,7 @@ pub struct Vm {
     pub file: &'static [u8],
     /// How far above the file's addresses it lies.
     pub bias: u64,
-    /// What is known of the program's functions.
+    /// What is known of the functions in the file whose code becomes executable next.
     functions: Functions,
     /// Stubs so far, in whole pages.
     stub_bytes: u64,
@@ -93,10 +92,10 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// One that runs the program of this file, so much above the addresses that the file says.
-    pub fn new(file: &'static [u8], bias: u64) -> Self {
+    /// One whose program is yet to be loaded.
+    pub fn new() -> Self {
         let (features, extended_bytes) = extended_state();
-        Self { file, bias, functions: elf::functions(file, bias), features, extended_bytes, ..Self::default() }
+        Self { features, extended_bytes, ..Self::default() }
     }
 
     /// The program's address that an instruction in a stub stands for, or the same.
@@ -225,6 +224,10 @@ impl Machine for Vm {
 
     fn features(&self) -> u64 {
         self.features
+    }
+
+    fn expect_code(&mut self, functions: Functions) {
+        self.functions = functions;
     }
 
     fn entry(&self) -> u64 {

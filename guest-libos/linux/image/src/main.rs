@@ -8,6 +8,7 @@ mod entry;
 mod machine;
 mod process;
 mod report;
+mod settings;
 mod vdso;
 mod world;
 

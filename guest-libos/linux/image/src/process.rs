@@ -3,7 +3,9 @@
 use crate::{
     entry,
     machine::{self, Vm},
-    report, vdso, world,
+    report,
+    settings::Bundle,
+    vdso, world,
 };
 use alloc::{borrow::ToOwned, boxed::Box, format, string::String, sync::Arc, vec::Vec};
 use core::{
@@ -16,23 +18,21 @@ use denali_abi::memory::PAGE_BYTES;
 use denali_guest::{Job, eprintln, exit, fault, instruction, interrupt, random, vreg};
 use denali_linux::{
     call::{Frame, Machine, Next, Process, STACK_BYTES},
-    elf::{self, Layout, Start},
+    elf::{self, Layout, PROGRAM_BASE, Placed, Program, Start},
     fs::{self, Fs},
     mm::{Access, Areas, Backing, Rights, Space},
+    rewrite::Functions,
     signal::Fault,
 };
-
-/// The name of the bundle's file that says which of the others is the program.
-const SETTINGS: &str = ".linux";
-
-/// Programs of fixed addresses begin here.
-const PROGRAM_BASE: u64 = 0x40_0000;
 
 /// What could not even be started ends as in a shell.
 const STATUS_UNSTARTABLE: u8 = 126;
 
 /// The part of the VM's memory that files which the program writes may take: half of what the library OS keeps for itself.
 const FILES_PART: usize = 16;
+
+/// What a program finds in its environment unless the bundle says otherwise.
+const ENVIRONMENT: [&str; 3] = ["PATH=/bin:/usr/bin", "HOME=/tmp", "LANG=C.UTF-8"];
 
 /// Most bytes of arguments and environment.
 const START_BYTES: u64 = 128 << 10;
@@ -52,12 +52,10 @@ fn refuse(why: &str) -> ! {
 
 /// Loads the bundle's program, lets the VMM copy the VM, and starts it; `memory` is the VM's that nobody uses.
 pub fn run(memory: Range<u64>) -> ! {
-    let name = program_name().unwrap_or_else(|| refuse("the bundle does not say which of its files is the program"));
-    let file = Job::bundle_file(name).unwrap_or_else(|| refuse(&format!("the program {name} is not in the bundle")));
-    let (process, program, layout) = load(name, file, memory).unwrap_or_else(|why| refuse(&why));
-    let stack = process.1;
+    let bundle = Bundle::read().unwrap_or_else(|why| refuse(&why));
+    let Loaded { process, stack, program, placed, entry } = load(&bundle, memory).unwrap_or_else(|why| refuse(&why));
     // SAFETY: nothing serves a call yet.
-    unsafe { *RUNNING.0.get() = Some(process.0) };
+    unsafe { *RUNNING.0.get() = Some(process) };
     // SAFETY: the handler serves system calls of the program, which runs none of this library's code then, and reports
     // all else.
     unsafe { fault::on(fault) };
@@ -68,18 +66,24 @@ pub fn run(memory: Range<u64>) -> ! {
         instruction::checkpoint();
     }
     let job = Job::receive();
-    let mut arguments: Vec<&[u8]> = alloc::vec![name.as_bytes()];
+    let mut settings = bundle.settings;
+    for variable in ENVIRONMENT {
+        // They are variables.
+        let _ = settings.set_default(variable);
+    }
+    let mut arguments: Vec<&[u8]> = alloc::vec![settings.program.as_bytes()];
     arguments.extend(job.arguments().iter().map(|argument| argument.as_bytes()));
     let mut bytes = [0; 16];
     random::fill(&mut bytes);
-    let path = format!("/{name}");
+    let environment: Vec<&[u8]> = settings.environment.iter().map(|variable| variable.as_bytes()).collect();
     let start = Start {
         arguments: &arguments,
-        environment: &[b"PATH=/bin:/usr/bin", b"HOME=/tmp", b"LANG=C.UTF-8"],
-        path: path.as_bytes(),
-        entry: layout.address(program.entry),
-        headers: program.headers.map_or(0, |headers| layout.address(headers)),
+        environment: &environment,
+        path: settings.program.as_bytes(),
+        entry: placed.program.address(program.entry),
+        headers: program.headers.map_or(0, |headers| placed.program.address(headers)),
         header_count: program.header_count,
+        loader: placed.loader.map_or(0, |layout| layout.address(0)),
         user: (1000, 1000),
         vdso: Some(vdso_address(stack)),
         hwcap2: 2,
@@ -92,12 +96,18 @@ pub fn run(memory: Range<u64>) -> ! {
     // SAFETY: the stack is the program's, and nothing runs on it yet.
     unsafe { core::ptr::copy_nonoverlapping(image.bytes.as_ptr(), image.pointer as *mut u8, image.bytes.len()) };
     // SAFETY: the program was loaded, and this is its stack.
-    unsafe { entry::start(start.entry, image.pointer) }
+    unsafe { entry::start(entry, image.pointer) }
 }
 
-fn program_name() -> Option<&'static str> {
-    let settings = str::from_utf8(Job::bundle_file(SETTINGS)?).ok()?;
-    settings.lines().find_map(|line| line.strip_prefix("program="))
+/// A program in its address space.
+struct Loaded {
+    process: Process<Vm>,
+    /// Where its stack ends.
+    stack: u64,
+    program: Program<'static>,
+    placed: Placed,
+    /// Its first instruction: the dynamic loader's, if it has one.
+    entry: u64,
 }
 
 /// Where the vDSO lies: below the stack that ends at `top`.
@@ -105,46 +115,61 @@ fn vdso_address(top: u64) -> u64 {
     top - STACK_BYTES - 2 * PAGE_BYTES
 }
 
-type Loaded = ((Process<Vm>, u64), elf::Program<'static>, Layout);
-
-fn load(name: &'static str, file: &'static [u8], memory: Range<u64>) -> Result<Loaded, String> {
-    let program = elf::parse(file).map_err(|error| format!("{name}: {error}"))?;
-    if program.interpreter.is_some() {
-        return Err(format!("{name} needs a dynamic loader; link it with -static"));
-    }
+fn load(bundle: &Bundle, memory: Range<u64>) -> Result<Loaded, String> {
+    let (path, file, program) = parsed(bundle, &bundle.settings.program)?;
+    let interpreter = program.interpreter.map(str::from_utf8).transpose();
+    let interpreter = interpreter.map_err(|_| format!("{path}: the path of its dynamic loader is not UTF-8"))?;
+    let loader = interpreter.map(|path| parsed(bundle, path)).transpose()?;
     let down = |address: u64| address / PAGE_BYTES * PAGE_BYTES;
     let areas = Areas {
         program: PROGRAM_BASE..down(vreg::read().modules),
         arena: down(memory.start + PAGE_BYTES - 1)..down(memory.end),
         reserve: 1 << 40..2 << 40,
     };
-    let layout = Layout::new(&program, &areas.program).map_err(|error| format!("{name}: {error}"))?;
+    let placed = Placed::new(&program, loader.as_ref().map(|(_, _, loader)| loader), &areas.program);
+    let placed = placed.map_err(|error| format!("{path}: {error}"))?;
     let top = areas.arena.end;
-    let vm = Vm::new(file, layout.bias);
-    let mut space = Space::new(areas, vm).map_err(|_| "the VM has too little memory".to_owned())?;
-    let full = |_| format!("{name}: no memory for it; give the VM more");
-    for segment in &program.segments {
-        let backing =
-            Backing::File { name: Arc::from(name), bias: segment.offset.wrapping_sub(layout.address(segment.start)) };
-        let at = (layout.address(segment.start), segment.data);
-        space.load(&layout.pages(segment), segment.rights, backing, at).map_err(full)?;
+    let mut space = Space::new(areas, Vm::new()).map_err(|_| "the VM has too little memory".to_owned())?;
+    let mut entry = placed.program.address(program.entry);
+    (space.pages().file, space.pages().bias) = (file, placed.program.bias);
+    map(&mut space, path, file, &program, placed.program)?;
+    if let (Some((path, file, loader)), Some(layout)) = (&loader, placed.loader) {
+        map(&mut space, path, file, loader, layout)?;
+        entry = layout.address(loader.entry);
     }
-    space.load(&(top - STACK_BYTES..top), Rights::Write, Backing::Stack, (top - STACK_BYTES, &[])).map_err(full)?;
+    // What is mapped later is another file.
+    space.pages().expect_code(Functions::unknown());
+    let stack = space.load(&(top - STACK_BYTES..top), Rights::Write, Backing::Stack, (top - STACK_BYTES, &[]));
+    stack.map_err(|_| "no memory for the stack; give the VM more".to_owned())?;
     let page = vdso::page();
     let at = vdso_address(top);
     let backing = Backing::File { name: Arc::from("[vdso]"), bias: at.wrapping_neg() };
-    space.load(&(at..at + page.len() as u64), Rights::Execute, backing, (at, &page)).map_err(full)?;
-    let path = format!("/{name}");
+    let loaded = space.load(&(at..at + page.len() as u64), Rights::Execute, backing, (at, &page));
+    loaded.map_err(|_| "no memory for the vDSO; give the VM more".to_owned())?;
     let (monotonic_ns, realtime_ns) = space.pages().now();
     let setup = fs::Setup {
-        files: &[(name, file)],
+        files: &bundle.files,
+        tree: &bundle.tree,
         program: path.as_bytes(),
         pid: 1,
         memory: (vreg::read().memory_bytes - vreg::read().heap_start) as usize / FILES_PART,
         now: fs::Now { monotonic_ns, realtime_ns },
     };
     let files = Fs::new(&setup, Box::new(world::Vm)).map_err(|error| format!("the bundle's files: {error}"))?;
-    Ok(((Process::new(space, files, path.into_bytes()), top), program, layout))
+    let process = Process::new(space, files, path.as_bytes().to_vec());
+    Ok(Loaded { process, stack: top, program, placed, entry })
+}
+
+/// The file at `path`, and what it asks for.
+fn parsed<'a>(bundle: &Bundle, path: &'a str) -> Result<(&'a str, &'static [u8], Program<'static>), String> {
+    let file = bundle.file(path).ok_or_else(|| format!("{path} is not in the bundle; pack the program again"))?;
+    let program = elf::parse(file).map_err(|error| format!("{path}: {error}"))?;
+    Ok((path, file, program))
+}
+
+fn map(space: &mut Space<Vm>, path: &str, file: &[u8], program: &Program<'_>, layout: Layout) -> Result<(), String> {
+    space.pages().expect_code(elf::functions(file, layout.bias));
+    program.load(space, layout, &Arc::from(path)).map_err(|_| format!("{path}: no memory for it; give the VM more"))
 }
 
 /// The program. One call is served at a time.

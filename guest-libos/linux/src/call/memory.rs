@@ -2,8 +2,10 @@
 
 use super::{Answer, Machine, Process};
 use crate::{
+    elf,
     errno::Errno,
     mm::{File, PAGE_BYTES, Request, Rights},
+    rewrite::Functions,
 };
 use alloc::string::String;
 use linux_raw_sys::general as abi;
@@ -30,6 +32,14 @@ impl<M: Machine> Process<M> {
         };
         let path = self.files.describe(descriptor)?;
         let name = String::from_utf8_lossy(&path).as_ref().into();
+        let functions = match &*self.files.mapping(descriptor, 0, usize::MAX, false)?.unwrap_or_default() {
+            // Nothing is known before of where other code will lie, and files that were written are no libraries.
+            [whole] if prot as u32 & abi::PROT_EXEC != 0 && flags as u32 & abi::MAP_FIXED != 0 => {
+                elf::mapped_functions(whole, offset, address)
+            }
+            _ => Functions::unknown(),
+        };
+        self.space.pages().expect_code(functions);
         let file = Some(File { name, offset, contents: &pieces });
         Ok(self.space.mmap(&Request { address, bytes, prot, flags, file })?)
     }

@@ -4,6 +4,7 @@ use super::{Answer, Extended, Process, buffers};
 use crate::{
     errno::Errno,
     mm::{Access, Pages, Space},
+    rewrite::Functions,
     thread::Words,
 };
 use core::ops::Range;
@@ -33,6 +34,9 @@ pub trait Machine: Pages {
 
     /// What they hold, as XCR0 says it.
     fn features(&self) -> u64;
+
+    /// What is known of the functions in the code that becomes executable next.
+    fn expect_code(&mut self, functions: Functions);
 
     /// Where a call begins: a thread that goes on there, with the number in RAX and its return address in RCX, makes it.
     fn entry(&self) -> u64;

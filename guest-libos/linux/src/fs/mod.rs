@@ -64,7 +64,7 @@ pub use timer::TimerSpec;
 pub use vectored::Buffers;
 pub use world::{Console, Events, Generated, Input, Now, Stream, World};
 
-use crate::errno::Errno;
+use crate::{bundle::Tree, errno::Errno};
 use alloc::{boxed::Box, vec::Vec};
 use description::{Descriptions, Slot};
 use inode::Ino;
@@ -74,6 +74,8 @@ use inodes::Inodes;
 pub struct Setup<'a> {
     /// Path below `/` and contents of each file of the bundle.
     pub files: &'a [(&'a str, &'static [u8])],
+    /// What the bundle holds besides, with modes and symbolic links; no path may be in both.
+    pub tree: &'a Tree<&'static [u8]>,
     /// Absolute path of the program: what `/proc/self/exe` leads to.
     pub program: &'a [u8],
     /// The process's number.

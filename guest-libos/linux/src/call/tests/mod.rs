@@ -44,6 +44,8 @@ struct Memory {
     bytes: Vec<u8>,
     outside: Shared,
     fs_base: u64,
+    /// It was idle since it was last asked for input.
+    idled: bool,
 }
 
 fn place(range: &Range<u64>) -> Range<usize> {
@@ -105,6 +107,8 @@ impl Machine for Memory {
         3
     }
 
+    fn expect_code(&mut self, _: crate::rewrite::Functions) {}
+
     fn entry(&self) -> u64 {
         PROGRAM
     }
@@ -125,10 +129,11 @@ impl Machine for Memory {
     }
 
     fn take_input(&mut self) -> bool {
-        true
+        core::mem::take(&mut self.idled)
     }
 
     fn idle(&mut self, until_ns: u64) {
+        self.idled = true;
         let mut outside = self.outside.borrow_mut();
         if let Some(bytes) = outside.arrivals.pop_front() {
             outside.input.extend(bytes);
@@ -191,12 +196,14 @@ impl Program {
     fn new() -> Self {
         let outside = Shared::default();
         let areas = Areas { program: PROGRAM..ARENA, arena: ARENA..END, reserve: 1 << 40..1 << 41 };
-        let memory = Memory { bytes: vec![0; (END - PROGRAM) as usize], outside: outside.clone(), fs_base: 0 };
+        let memory =
+            Memory { bytes: vec![0; (END - PROGRAM) as usize], outside: outside.clone(), fs_base: 0, idled: false };
         let mut space = Space::new(areas, memory).unwrap();
         let backing = crate::mm::Backing::Stack;
         space.load(&(ARENA..END - 64 * PAGE_BYTES), Rights::Write, backing, (ARENA, &[])).unwrap();
         let setup = Setup {
             files: &[("bin/program", b"\x7fELF"), ("in/numbers", b"0123456789")],
+            tree: &crate::bundle::Tree::default(),
             program: b"/bin/program",
             pid: 1,
             memory: 1 << 20,

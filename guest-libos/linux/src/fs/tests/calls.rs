@@ -1,6 +1,7 @@
 //! Calls on names and files, with the errors that their manual pages give.
 use super::{super::limits, new, with_memory};
 use crate::{
+    bundle::Tree,
     errno::Errno,
     fs::{Fs, Generated, Now, Stop, Timespec, Touch},
 };
@@ -357,7 +358,8 @@ fn bundles_that_do_not_fit_are_refused() {
         (&[("../a", b"")], Errno::EINVAL),
         (&[("a/", b"")], Errno::EINVAL),
     ] {
-        let setup = super::Setup { files, program: b"/a", pid: 1, memory: 1 << 20, now: super::NOW };
+        let setup =
+            super::Setup { files, tree: &Tree::default(), program: b"/a", pid: 1, memory: 1 << 20, now: super::NOW };
         assert_eq!(Fs::new(&setup, Box::new(super::Desk(Default::default()))).err(), Some(error));
     }
 }

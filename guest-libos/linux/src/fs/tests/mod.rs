@@ -5,9 +5,11 @@ mod host;
 mod model;
 mod ours;
 mod streams;
+mod tree;
 mod waiting;
 
 use super::{Buffers, Console, Events, Fs, Input, Now, Setup, Stream, World};
+use crate::bundle::Tree;
 use std::{cell::RefCell, collections::VecDeque, rc::Rc};
 
 /// What the streams of a test have: shared with the test.
@@ -82,7 +84,7 @@ const FILES: &[(&str, &[u8])] =
 /// A file system with a small bundle and `memory` bytes.
 fn with_memory(memory: usize) -> (Fs, Rc<RefCell<Streams>>) {
     let streams = Rc::new(RefCell::new(Streams { room: 1 << 20, ..Streams::default() }));
-    let setup = Setup { files: FILES, program: b"/bin/program", pid: 7, memory, now: NOW };
+    let setup = Setup { files: FILES, tree: &Tree::default(), program: b"/bin/program", pid: 7, memory, now: NOW };
     (Fs::new(&setup, Box::new(Desk(streams.clone()))).unwrap(), streams)
 }
 
