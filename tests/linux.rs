@@ -17,6 +17,24 @@ __asm__(".globl _start\n_start: mov $1, %eax\n mov $1, %edi\n lea text(%rip), %r
         "mov $231, %eax\n mov $7, %edi\n syscall\n text: .ascii \"bare!\\n\"");
 "#;
 
+/// It says what it finds around itself.
+const AROUND: &str = r#"
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+int one(void);
+int main(void) {
+    char buffer[64] = "", target[64] = "";
+    printf("%s %s\n", getcwd(buffer, sizeof buffer), getenv("COLOUR"));
+    FILE *file = fopen("link", "r");
+    printf("%s", file ? fgets(buffer, sizeof buffer, file) : "no file\n");
+    struct stat status;
+    printf("%d %o\n", (int)readlink("link", target, sizeof target), stat("link", &status) ? 0 : status.st_mode);
+    return one();
+}
+"#;
+
 fn compiled(place: &Place, name: &str, source: &str, flags: &[&str]) -> PathBuf {
     let (source, output) = (place.write(&format!("{name}.c"), source), place.path(name));
     let status = Command::new("gcc").args(flags).arg("-o").arg(&output).arg(source).status().expect("there is gcc");
@@ -73,4 +91,26 @@ fn a_packed_program_takes_files_and_variables() {
     std::fs::remove_file(program).expect("it was there");
     place.write("script", "#!/usr/bin/python3\n");
     place.denali(["run", "script"]).fail_with(["/usr/bin/python3", "hint: "]);
+}
+
+#[test]
+fn a_dynamic_program_runs_with_its_libraries_and_root() {
+    let place = Place::new();
+    std::fs::create_dir_all(place.path("root/opt/bin")).expect("a directory");
+    std::fs::create_dir_all(place.path("root/data")).expect("a directory");
+    place.write("root/data/text", "text\n");
+    std::os::unix::fs::symlink("/data/text", place.path("root/data/link")).expect("a link");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o640);
+    std::fs::set_permissions(place.path("root/data/text"), mode).expect("a mode");
+    compiled(&place, "root/opt/libone.so", "int one(void) { return 1; }", &["-shared", "-fPIC"]);
+    let (source, program) = (place.write("around.c", AROUND), place.path("root/opt/bin/around"));
+    let mut gcc = Command::new("gcc");
+    gcc.arg(source).arg("-L").arg(place.path("root/opt")).args(["-lone", "-Wl,-rpath,$ORIGIN/..", "-o"]).arg(&program);
+    assert!(gcc.status().expect("there is gcc").success());
+    let root = ["--root", "root", "--workdir", "/data", "--env", "COLOUR=red"];
+    let done = place.denali(["run"]).args(root).arg(&program).end_with(1);
+    assert_eq!(done.text(), "/data red\ntext\n10 100640\n");
+    let done = place.denali(["run"]).arg(&program).end_with(1);
+    assert_eq!(done.text(), "/ (null)\nno file\n-1 0\n");
+    place.denali(["run", "--root", "root", "--workdir", "/none"]).arg(&program).end_with(126);
 }

@@ -17,6 +17,7 @@ from pathlib import Path
 
 LIBRARY = Path("/usr/lib/python3.11")
 INTERPRETER = Path("/usr/bin/python3.11")
+OURS = Path("denali.py")
 CONFIG = LIBRARY / "config-3.11-x86_64-linux-gnu"
 
 # What makes no sense in a VM, or only where Python itself is built.
@@ -41,11 +42,12 @@ def modules():
 
 
 def compile_modules(root):
-    for module in modules():
+    ours = (Path(__file__).parent / OURS).resolve()
+    for module, source in [*((module, LIBRARY / module) for module in modules()), (OURS, ours)]:
         target = root / LIBRARY.relative_to("/") / f"{module}c"
         target.parent.mkdir(parents=True, exist_ok=True)
         # The name in tracebacks is the same on all machines; no time goes in, so the same source is the same bytes.
-        py_compile.compile(str(LIBRARY / module), cfile=str(target), dfile=str(LIBRARY / module), doraise=True,
+        py_compile.compile(str(source), cfile=str(target), dfile=str(LIBRARY / module), doraise=True,
                            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
 
 
@@ -90,6 +92,8 @@ def main():
         program = root / INTERPRETER.relative_to("/")
         if options.static:
             link_static(program)
+            # It is looked for, and missed aloud.
+            (root / LIBRARY.relative_to("/") / "lib-dynload").mkdir()
         else:
             copy_extensions(root)
         environment = [word for variable in ENVIRONMENT for word in ("--env", variable)]

@@ -42,12 +42,19 @@ pub(crate) struct Surroundings {
     /// Working directory of a Linux program [default: the bundle's, else /]
     #[arg(long, value_name = "PATH")]
     workdir: Option<String>,
+    /// Argument that a Linux program gets before the job's; for several, several times
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    argument: Vec<String>,
+    /// A Linux program says itself when it is ready for a job, by reading /dev/denali/ready: what it does before is done
+    /// once for many jobs
+    #[arg(long)]
+    ready: bool,
 }
 
 impl Surroundings {
     /// Whether nothing is asked for.
     pub(super) fn is_empty(&self) -> bool {
-        self.root.is_none() && self.env.is_empty() && self.workdir.is_none()
+        self.root.is_none() && self.env.is_empty() && self.workdir.is_none() && self.argument.is_empty() && !self.ready
     }
 
     /// Changes `settings` as the options say.
@@ -55,6 +62,10 @@ impl Surroundings {
         for variable in &self.env {
             settings.set(variable).context("--env")?;
         }
+        for argument in &self.argument {
+            settings.add_argument(argument).context("--argument")?;
+        }
+        settings.ready |= self.ready;
         self.workdir.as_ref().map_or(Ok(()), |directory| settings.set_directory(directory)).context("--workdir")
     }
 }
@@ -163,7 +174,7 @@ pub(super) fn repack(content: &Content<'_>, around: &Surroundings, more: Files) 
     if !around.is_empty() {
         let (_, text) = settings
             .context("the bundle is not of a program for Linux")
-            .hint("--root, --env and --workdir are for those; programs for the Denali VM take arguments and --files")?;
+            .hint("--root, --env, --workdir, --argument and --ready are for those; programs for the Denali VM take arguments and --files")?;
         if around.root.is_some() {
             return super::failure::fail("--root can't change a bundle", "give it to denali pack, with the program");
         }

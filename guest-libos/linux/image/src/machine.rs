@@ -1,7 +1,7 @@
 //! What the Linux personality needs of the VM: memory, rights, clocks and randomness.
 
 use crate::entry;
-use alloc::vec::Vec;
+use alloc::{string::String, vec::Vec};
 use core::{
     ops::Range,
     ptr, slice,
@@ -12,7 +12,7 @@ use denali_abi::{
     instruction::{RIGHT_EXECUTE, RIGHT_READ, RIGHT_WRITE},
     memory::PAGE_BYTES,
 };
-use denali_guest::{clock, instruction, interrupt, random};
+use denali_guest::{Job, clock, instruction, interrupt, random, vreg};
 use denali_linux::{
     call::{Extended, Machine},
     errno::Errno,
@@ -85,6 +85,8 @@ pub struct Vm {
     stub_bytes: u64,
     /// Where they came from.
     origins: Vec<Origins>,
+    /// The job's arguments, once they were asked for.
+    job: Option<Vec<String>>,
     /// What XSAVE keeps.
     features: u64,
     /// Bytes of that.
@@ -224,6 +226,17 @@ impl Machine for Vm {
 
     fn features(&self) -> u64 {
         self.features
+    }
+
+    fn ready(&mut self) -> Vec<String> {
+        self.job
+            .get_or_insert_with(|| {
+                if vreg::read().checkpoint_wanted != 0 {
+                    instruction::checkpoint();
+                }
+                Job::receive().arguments().to_vec()
+            })
+            .clone()
     }
 
     fn expect_code(&mut self, functions: Functions) {

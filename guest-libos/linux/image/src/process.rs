@@ -15,7 +15,7 @@ use core::{
     sync::atomic::{AtomicU64, Ordering},
 };
 use denali_abi::memory::PAGE_BYTES;
-use denali_guest::{Job, eprintln, exit, fault, instruction, interrupt, random, vreg};
+use denali_guest::{eprintln, exit, fault, interrupt, random, vreg};
 use denali_linux::{
     call::{Frame, Machine, Next, Process, STACK_BYTES},
     elf::{self, Layout, PROGRAM_BASE, Placed, Program, Start},
@@ -62,17 +62,15 @@ pub fn run(memory: Range<u64>) -> ! {
     // SAFETY: the entry saves all registers, and has a stack of its own.
     unsafe { interrupt::redirect(redirect) };
     interrupt::on(machine::note);
-    if vreg::read().checkpoint_wanted != 0 {
-        instruction::checkpoint();
-    }
-    let job = Job::receive();
     let mut settings = bundle.settings;
     for variable in ENVIRONMENT {
         // They are variables.
         let _ = settings.set_default(variable);
     }
-    let mut arguments: Vec<&[u8]> = alloc::vec![settings.program.as_bytes()];
-    arguments.extend(job.arguments().iter().map(|argument| argument.as_bytes()));
+    report::set_wanted(settings.environment.iter().any(|variable| variable == report::WANTED));
+    let job = if settings.ready { Vec::new() } else { running().space.pages().ready() };
+    let own = [&settings.program].into_iter().chain(&settings.arguments);
+    let arguments: Vec<&[u8]> = own.chain(&job).map(|argument| argument.as_bytes()).collect();
     let mut bytes = [0; 16];
     random::fill(&mut bytes);
     let environment: Vec<&[u8]> = settings.environment.iter().map(|variable| variable.as_bytes()).collect();
@@ -155,7 +153,9 @@ fn load(bundle: &Bundle, memory: Range<u64>) -> Result<Loaded, String> {
         memory: (vreg::read().memory_bytes - vreg::read().heap_start) as usize / FILES_PART,
         now: fs::Now { monotonic_ns, realtime_ns },
     };
-    let files = Fs::new(&setup, Box::new(world::Vm)).map_err(|error| format!("the bundle's files: {error}"))?;
+    let mut files = Fs::new(&setup, Box::new(world::Vm)).map_err(|error| format!("the bundle's files: {error}"))?;
+    let directory = &bundle.settings.directory;
+    files.chdir(directory.as_bytes()).map_err(|error| format!("the working directory {directory}: {error}"))?;
     let process = Process::new(space, files, path.as_bytes().to_vec());
     Ok(Loaded { process, stack: top, program, placed, entry })
 }
@@ -220,9 +220,7 @@ fn finish(process: &mut Process<Vm>, frame: &mut Frame, next: Next) -> u32 {
             1
         }
         Next::Exit(status) => {
-            if status != 0 {
-                report::lacks(process);
-            }
+            report::ended(process, status);
             world::send_results(&process.files);
             exit(status)
         }
@@ -271,7 +269,7 @@ fn fault(context: &mut fault::FaultContext) -> fault::Resume {
         return fault::Resume::End;
     }
     if context.vector == fault::SYSTEM_CALL {
-        TRAPS.fetch_add(1, Ordering::Relaxed);
+        TRAPS.note(context.rip);
         // RCX holds its return address, as after the stub's.
         context.rip = entry::address_of_calls();
         return fault::Resume::Continue;
@@ -284,4 +282,17 @@ fn fault(context: &mut fault::FaultContext) -> fault::Resume {
 }
 
 /// System calls that came as faults.
-static TRAPS: AtomicU64 = AtomicU64::new(0);
+pub static TRAPS: Traps = Traps { count: AtomicU64::new(0), last: AtomicU64::new(0) };
+
+/// How many system calls came as faults, and the address behind the last.
+pub struct Traps {
+    pub count: AtomicU64,
+    pub last: AtomicU64,
+}
+
+impl Traps {
+    fn note(&self, rip: u64) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.last.store(rip, Ordering::Relaxed);
+    }
+}

@@ -1,7 +1,8 @@
 //! What is said of a program that failed, on its standard error.
 
-use crate::machine::Vm;
+use crate::{machine::Vm, process::TRAPS};
 use alloc::{format, string::String};
+use core::sync::atomic::{AtomicBool, Ordering};
 use denali_guest::eprintln;
 use denali_linux::{
     call::{Frame, Process, name},
@@ -22,8 +23,33 @@ pub fn killed(process: &mut Process<Vm>, frame: &Frame, signal: Signal) {
     lacks(process);
 }
 
+/// The variable with which a program's environment asks for a report also of one that succeeds.
+pub const WANTED: &str = "DENALI_REPORT=1";
+
+static IS_WANTED: AtomicBool = AtomicBool::new(false);
+
+/// Whether [`ended`] tells all.
+pub fn set_wanted(wanted: bool) {
+    IS_WANTED.store(wanted, Ordering::Relaxed);
+}
+
+/// Of one that exited.
+pub fn ended(process: &mut Process<Vm>, status: u8) {
+    let wanted = IS_WANTED.load(Ordering::Relaxed);
+    if wanted {
+        let traps = TRAPS.count.load(Ordering::Relaxed);
+        eprintln!("denali: {} system calls, of which {traps} took the slow way", process.recent.count());
+        if traps > 0 {
+            eprintln!("denali: the last of those before {}", place(process, TRAPS.last.load(Ordering::Relaxed)));
+        }
+    }
+    if wanted || status != 0 {
+        lacks(process);
+    }
+}
+
 /// What a program asked for and did not get.
-pub fn lacks(process: &Process<Vm>) {
+fn lacks(process: &Process<Vm>) {
     for (&number, count) in &process.unserved {
         eprintln!("denali: the system call {} is not served here; it was made {count} times", name(number));
     }

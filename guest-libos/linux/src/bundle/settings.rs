@@ -5,6 +5,8 @@
 //! | `program` | absolute path of the program; once |
 //! | `directory` | absolute path of its working directory; at most once, else `/` |
 //! | `environment` | `NAME=value`, for one variable; any number |
+//! | `argument` | an argument that comes before the job's; any number |
+//! | `ready` | `yes`: the program asks for the job's arguments itself, by reading `/dev/denali/ready`; at most once |
 //!
 //! No value has a line end. What is not known is an error: it may matter.
 
@@ -30,6 +32,10 @@ pub struct Settings {
     pub directory: String,
     /// Variables, `NAME=value`, each name once.
     pub environment: Vec<String>,
+    /// Arguments before the job's.
+    pub arguments: Vec<String>,
+    /// Whether the program starts without the job's arguments, and asks for them when it is ready.
+    pub ready: bool,
 }
 
 /// Why a text is none of settings. Whoever packed the bundle is at fault.
@@ -65,6 +71,12 @@ pub enum SettingsError {
         /// What was given.
         path: String,
     },
+    /// An argument of more than one line.
+    #[error("{argument:?} is no argument; leave line ends and zero bytes out")]
+    Argument {
+        /// What was given.
+        argument: String,
+    },
     /// Not a variable.
     #[error("{variable:?} is no variable; write NAME=VALUE, without line ends")]
     Variable {
@@ -79,7 +91,8 @@ impl Settings {
     /// # Errors
     /// [`SettingsError::Path`].
     pub fn new(program: &str) -> Result<Self, SettingsError> {
-        Ok(Self { program: path(program)?, directory: "/".to_owned(), environment: Vec::new() })
+        let program = path(program)?;
+        Ok(Self { program, directory: "/".to_owned(), environment: Vec::new(), arguments: Vec::new(), ready: false })
     }
 
     /// Reads the contents of [`SETTINGS`].
@@ -92,6 +105,7 @@ impl Settings {
         }
         let text = str::from_utf8(text).map_err(|_| SettingsError::NotText)?;
         let (mut program, mut directory, mut environment) = (None, None, Vec::new());
+        let (mut arguments, mut ready) = (Vec::new(), false);
         for (line, text) in (1..).zip(text.split_terminator('\n')) {
             let twice = match text.split_once('=') {
                 Some(("program", value)) => program.replace(path(value)?).is_some(),
@@ -100,6 +114,11 @@ impl Settings {
                     environment.push(variable(value)?);
                     false
                 }
+                Some(("argument", value)) => {
+                    arguments.push(argument(value)?);
+                    false
+                }
+                Some(("ready", "yes")) => core::mem::replace(&mut ready, true),
                 _ => return Err(SettingsError::Key { line }),
             };
             if twice {
@@ -107,7 +126,8 @@ impl Settings {
             }
         }
         let program = program.ok_or(SettingsError::NoProgram)?;
-        let mut settings = Self { directory: directory.unwrap_or_else(|| "/".to_owned()), ..Self::new(&program)? };
+        let directory = directory.unwrap_or_else(|| "/".to_owned());
+        let mut settings = Self { directory, arguments, ready, ..Self::new(&program)? };
         environment.into_iter().for_each(|variable| settings.put(variable));
         Ok(settings)
     }
@@ -118,6 +138,15 @@ impl Settings {
     /// [`SettingsError::Path`].
     pub fn set_directory(&mut self, directory: &str) -> Result<(), SettingsError> {
         self.directory = path(directory)?;
+        Ok(())
+    }
+
+    /// Adds an argument before the job's.
+    ///
+    /// # Errors
+    /// [`SettingsError::Argument`].
+    pub fn add_argument(&mut self, text: &str) -> Result<(), SettingsError> {
+        self.arguments.push(argument(text)?);
         Ok(())
     }
 
@@ -151,7 +180,9 @@ impl Settings {
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "program={}\ndirectory={}", self.program, self.directory)?;
-        self.environment.iter().try_for_each(|variable| writeln!(f, "environment={variable}"))
+        self.environment.iter().try_for_each(|variable| writeln!(f, "environment={variable}"))?;
+        self.arguments.iter().try_for_each(|argument| writeln!(f, "argument={argument}"))?;
+        if self.ready { writeln!(f, "ready=yes") } else { Ok(()) }
     }
 }
 
@@ -164,6 +195,13 @@ fn path(text: &str) -> Result<String, SettingsError> {
         return Ok(text.to_owned());
     }
     Err(SettingsError::Path { path: text.to_owned() })
+}
+
+fn argument(text: &str) -> Result<String, SettingsError> {
+    if text.contains(['\0', '\n']) {
+        return Err(SettingsError::Argument { argument: text.to_owned() });
+    }
+    Ok(text.to_owned())
 }
 
 fn variable(text: &str) -> Result<String, SettingsError> {

@@ -32,12 +32,11 @@ impl<M: Machine> Process<M> {
         };
         let path = self.files.describe(descriptor)?;
         let name = String::from_utf8_lossy(&path).as_ref().into();
-        let functions = match &*self.files.mapping(descriptor, 0, usize::MAX, false)?.unwrap_or_default() {
-            // Nothing is known before of where other code will lie, and files that were written are no libraries.
-            [whole] if prot as u32 & abi::PROT_EXEC != 0 && flags as u32 & abi::MAP_FIXED != 0 => {
-                elf::mapped_functions(whole, offset, address)
-            }
-            _ => Functions::unknown(),
+        // Of other code nobody knows yet where it will lie.
+        let code = prot as u32 & abi::PROT_EXEC != 0 && flags as u32 & abi::MAP_FIXED != 0;
+        let functions = match self.files.packed(descriptor).filter(|_| code) {
+            Some(file) => elf::mapped_functions(file, offset, address),
+            None => Functions::unknown(),
         };
         self.space.pages().expect_code(functions);
         let file = Some(File { name, offset, contents: &pieces });

@@ -40,6 +40,10 @@ impl<M: Machine> Process<M> {
             Generated::ProcEnviron => return self.identity.environment.clone(),
             // The vector itself is on the stack, where the libraries look.
             Generated::ProcAuxv => return Vec::new(),
+            Generated::Ready => {
+                let arguments = self.space.pages().ready();
+                return arguments.iter().flat_map(|argument| [argument.as_bytes(), &[0]]).flatten().copied().collect();
+            }
             Generated::ProcComm => self.comm() + "\n",
             Generated::ProcLimits => self.limits_text(),
             Generated::ProcMaps => self.space.maps(),

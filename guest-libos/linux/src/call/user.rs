@@ -7,6 +7,7 @@ use crate::{
     rewrite::Functions,
     thread::Words,
 };
+use alloc::{string::String, vec::Vec};
 use core::ops::Range;
 
 /// What the image gives.
@@ -34,6 +35,9 @@ pub trait Machine: Pages {
 
     /// What they hold, as XCR0 says it.
     fn features(&self) -> u64;
+
+    /// The program is ready for a job: what the VM is now may be copied for many. Gives the job's arguments.
+    fn ready(&mut self) -> Vec<String>;
 
     /// What is known of the functions in the code that becomes executable next.
     fn expect_code(&mut self, functions: Functions);

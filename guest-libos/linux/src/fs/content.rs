@@ -47,6 +47,11 @@ impl Content {
         self.len == 0
     }
 
+    /// All of it, if nothing of it was ever written.
+    pub(super) fn packed(&self) -> Option<&'static [u8]> {
+        (self.chunks.is_empty() && self.len == self.below.len() as u64).then_some(self.below)
+    }
+
     /// Bytes of memory that it holds or borrows.
     pub(super) fn stored(&self) -> u64 {
         self.held as u64 + self.below.len() as u64

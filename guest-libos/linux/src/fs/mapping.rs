@@ -18,4 +18,13 @@ impl Fs {
             _ => Err(Errno::ENODEV),
         }
     }
+
+    /// The whole of a file that is as the bundle has it.
+    #[must_use]
+    pub fn packed(&self, fd: i32) -> Option<&'static [u8]> {
+        match &self.inodes.get(self.description(fd).ok()?.ino).ok()?.kind {
+            Kind::File(content) => content.packed(),
+            _ => None,
+        }
+    }
 }

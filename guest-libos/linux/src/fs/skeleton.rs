@@ -18,6 +18,7 @@ use linux_raw_sys::general as abi;
 /// Directories, their modes, and which file system starts there.
 const DIRECTORIES: &[(&str, u32, Mount)] = &[
     ("dev", 0o755, Mount::Dev),
+    ("dev/denali", 0o755, Mount::Dev),
     ("dev/shm", 0o1777, Mount::Dev),
     ("etc", 0o755, Mount::Root),
     ("in", 0o755, Mount::Root),
@@ -73,6 +74,7 @@ const PROCESS: &[(&str, Generated)] = &[
 
 /// Generated files of the system.
 const SYSTEM: &[(&str, Generated)] = &[
+    ("dev/denali/ready", Generated::Ready),
     ("proc/cpuinfo", Generated::Cpuinfo),
     ("proc/filesystems", Generated::Filesystems),
     ("proc/loadavg", Generated::Loadavg),

@@ -39,6 +39,8 @@ pub trait Console {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "each is the file of its name")]
 pub enum Generated {
+    /// The job's arguments, for a program that is ready for it.
+    Ready,
     ProcCmdline,
     ProcComm,
     ProcEnviron,

@@ -49,9 +49,16 @@ pub(super) fn collect(tree: &mut Tree<Vec<u8>>, name: &str, path: &Path, loader:
             if kind.is(&library) || !seen.insert(library.clone()) {
                 continue;
             }
-            let own = runpath.as_ref().unwrap_or(&rpath).iter().cloned();
-            let all = own.chain(system.iter().map(|directory| (directory.clone(), Some(directory.into()))));
-            let Some((directory, path, host)) = all.into_iter().find_map(|place| find(tree, place, &library)) else {
+            let (places, file) = match library.rsplit_once('/') {
+                // A path is no name to look for.
+                Some((directory, file)) => (vec![(directory.to_owned(), Some(directory.into()))], file),
+                None => {
+                    let own = runpath.as_ref().unwrap_or(&rpath).iter().cloned();
+                    let system = system.iter().map(|directory| (directory.clone(), Some(directory.into())));
+                    (own.chain(system).collect(), &*library)
+                }
+            };
+            let Some((directory, path, host)) = places.into_iter().find_map(|place| find(tree, place, file)) else {
                 return fail(
                     format!("{name} needs {library}, which is not on this machine"),
                     "install what has it, give a directory that has it with --root, or link the program with -static",

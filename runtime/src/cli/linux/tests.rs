@@ -65,6 +65,16 @@ fn a_dynamic_program_brings_its_loader_and_libraries() {
 }
 
 #[test]
+fn a_library_named_by_its_path_keeps_it() {
+    let folder = application("-Wl,-rpath,$ORIGIN/../lib");
+    let library = folder.path().join("lib/libtwo.so");
+    let library = library.to_str().unwrap();
+    gcc(folder.path(), &["-Wl,--no-as-needed", "-xc", "two.c", "-Dtwo=main", "-xnone", library, "-o", "bin/other"]);
+    let files = packed(&folder.path().join("bin/other"), &Surroundings::default()).unwrap();
+    assert_eq!(file(&files, library.trim_start_matches('/')), fs::read(library).unwrap());
+}
+
+#[test]
 fn a_missing_library_is_named() {
     let folder = application("-Wl,-rpath,$ORIGIN/../lib");
     fs::remove_file(folder.path().join("lib/libtwo.so")).unwrap();

@@ -107,6 +107,10 @@ impl Machine for Memory {
         3
     }
 
+    fn ready(&mut self) -> Vec<String> {
+        vec!["job".to_owned()]
+    }
+
     fn expect_code(&mut self, _: crate::rewrite::Functions) {}
 
     fn entry(&self) -> u64 {
