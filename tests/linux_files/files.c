@@ -29,7 +29,8 @@ static void numbers(void) {
     printf("sum %ld, last %s", sum, fgets(last, sizeof last, file));
     fclose(file);
     struct stat status;
-    printf("stat %d: %ld bytes\n", stat("numbers", &status), (long)status.st_size);
+    if (!stat("numbers", &status))
+        printf("%ld bytes\n", (long)status.st_size);
 }
 
 static int by_name(const struct dirent **a, const struct dirent **b) {
@@ -40,7 +41,9 @@ static void directories(void) {
     mkdir("d", 0700);
     for (char path[] = "d/a"; path[2] < 'f'; path[2]++)
         close(creat(path, 0600));
-    printf("rename %d, unlink %d, symlink %d\n", rename("d/a", "d/z"), unlink("d/b"), symlink("z", "d/link"));
+    printf("rename %d\n", rename("d/a", "d/z"));
+    printf("unlink %d\n", unlink("d/b"));
+    printf("symlink %d\n", symlink("z", "d/link"));
     struct dirent **names;
     int count = scandir("d", &names, 0, by_name);
     for (int i = 0; i < count; i++)
@@ -61,7 +64,8 @@ static void waiting(void) {
     printf("select %d\n", select(ends[0] + 1, &set, 0, 0, 0));
     close(ends[1]);
     char buffer[8];
-    printf("read %zd, then %zd\n", read(ends[0], buffer, 8), read(ends[0], buffer, 8));
+    printf("read %zd\n", read(ends[0], buffer, 8));
+    printf("then %zd\n", read(ends[0], buffer, 8));
 }
 
 int main(int count, char **arguments) {

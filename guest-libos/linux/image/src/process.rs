@@ -28,10 +28,11 @@ use denali_linux::{
 /// What could not even be started ends as in a shell.
 const STATUS_UNSTARTABLE: u8 = 126;
 
-/// What a program finds in its environment unless the bundle says otherwise.
-const ENVIRONMENT: [&str; 3] = ["PATH=/bin:/usr/bin", "HOME=/tmp", "LANG=C.UTF-8"];
 /// The part of the VM's memory that files which the program writes may take: half of what the library OS keeps for itself.
 const FILES_PART: usize = 16;
+
+/// What a program finds in its environment unless the bundle says otherwise.
+const ENVIRONMENT: [&str; 3] = ["PATH=/bin:/usr/bin", "HOME=/tmp", "LANG=C.UTF-8"];
 
 /// Most bytes of arguments and environment.
 const START_BYTES: u64 = 128 << 10;

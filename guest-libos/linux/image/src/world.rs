@@ -51,14 +51,12 @@ impl World for Vm {
 
 /// Makes the files below /out results of the job. Those that cannot be are named on standard error.
 pub fn send_results(files: &Fs) {
-    let mut sent = 0;
-    for output in files.outputs() {
+    for (sent, output) in files.outputs().enumerate() {
         match name(&output.name) {
             Some(name) if sent < RESULTS => send(name, &output),
             Some(name) => eprintln!("denali: /out/{name} is lost: a job has {RESULTS} results at most"),
             None => eprintln!("denali: /out/{} is lost: no result can have that name", output.name.escape_ascii()),
         }
-        sent += 1;
     }
 }
 

@@ -46,6 +46,8 @@ struct Memory {
     bytes: Vec<u8>,
     outside: Shared,
     fs_base: u64,
+    /// It was idle since it was last asked for input.
+    idled: bool,
 }
 
 fn place(range: &Range<u64>) -> Range<usize> {
@@ -133,10 +135,11 @@ impl Machine for Memory {
     }
 
     fn take_input(&mut self) -> bool {
-        true
+        core::mem::take(&mut self.idled)
     }
 
     fn idle(&mut self, until_ns: u64) {
+        self.idled = true;
         let mut outside = self.outside.borrow_mut();
         if let Some(bytes) = outside.arrivals.pop_front() {
             outside.input.extend(bytes);
@@ -199,7 +202,8 @@ impl Program {
     fn new() -> Self {
         let outside = Shared::default();
         let areas = Areas { program: PROGRAM..ARENA, arena: ARENA..END, reserve: 1 << 40..1 << 41 };
-        let memory = Memory { bytes: vec![0; (END - PROGRAM) as usize], outside: outside.clone(), fs_base: 0 };
+        let memory =
+            Memory { bytes: vec![0; (END - PROGRAM) as usize], outside: outside.clone(), fs_base: 0, idled: false };
         let mut space = Space::new(areas, memory).unwrap();
         let backing = crate::mm::Backing::Stack;
         space.load(&(ARENA..END - 64 * PAGE_BYTES), Rights::Write, backing, (ARENA, &[])).unwrap();
