@@ -98,6 +98,7 @@ fn a_root_is_searched_first_and_packed_whole() {
         root: Some(root.clone()),
         env: vec!["A=1".to_owned(), "A=2".to_owned()],
         workdir: Some("/usr".to_owned()),
+        ..Surroundings::default()
     };
     let path = root.join("usr/bin/program");
     let (_, files) = pack(&fs::read(&path).unwrap(), &path, &around, vec![("lib/more".to_owned(), vec![1])]).unwrap();
@@ -135,7 +136,8 @@ fn a_bundle_takes_more_files_and_other_settings() {
     let files = vec![(SETTINGS.to_owned(), b"program=/a\n".to_vec()), (TREE.to_owned(), tree.to_tar().unwrap())];
     let content = bundle(&files);
     let content = Content::parse(&content).unwrap();
-    let around = Surroundings { workdir: Some("/b".to_owned()), env: vec!["N=V".to_owned()], root: None };
+    let around =
+        Surroundings { workdir: Some("/b".to_owned()), env: vec!["N=V".to_owned()], ..Surroundings::default() };
     let more = |name: &str| vec![(name.to_owned(), b"new".to_vec())];
     let files = repack(&content, &around, more("usr/b")).unwrap();
     assert_eq!((settings(&files).directory.as_str(), settings(&files).environment), ("/b", vec!["N=V".to_owned()]));
