@@ -38,6 +38,10 @@ fn main() {
     build(&root.join("programs"), &out.join("native"), |cargo| {
         cargo.args(["--package", "kernels-native"]).env("CARGO_ENCODED_RUSTFLAGS", SAME_CODE.join("\x1f"));
     });
+    // As people build programs for other machines than their own.
+    build(&root.join("programs"), &out.join("static"), |cargo| {
+        cargo.args(["--package", "syscalls-native"]).env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static");
+    });
     build(&root.join("../guest-libos/linux/image"), &out.join("linux"), |_| ());
     build_native_hello(&root.join("native/hello.c"), &out.join("native-hello"));
 

@@ -7,8 +7,10 @@
 //! | [`samples`] | each sample program ends as its expectation says, alone and on a node |
 //! | [`run`] | `denali run`: streams, exit statuses, reports |
 //! | [`images`] | programs that no VM is started for |
+//! | [`linux_files`] | Linux programs and their files, against the host |
 //! | [`bundles`] | packing, signing, and bundles that somebody changed |
 //! | [`receipts`] | a thousand jobs and their receipts |
+//! | [`linux`] | programs for Linux |
 //! | [`jobs`] | jobs on a node: wait, follow, cancel, names |
 //! | [`refusals`] | who is not served, and who is told why |
 //! | [`clients`] | clients that vanish, stall or send rubbish |
@@ -25,6 +27,8 @@ mod disk;
 mod harness;
 mod images;
 mod jobs;
+mod linux;
+mod linux_files;
 mod receipts;
 mod recovery;
 mod refusals;

@@ -23,7 +23,7 @@ denali=${CARGO_TARGET_DIR:-$root/target}/release/denali
 memory=$((vms * 1024 / 10000 + 1))MiB
 [[ $vms == 10000 ]] && memory=1GiB
 some=$((vms < 1000 ? vms : 1000))
-rounds=()
+rounds=(--rounds 60)
 [[ $vms -lt 10000 ]] && rounds=(--rounds 11)
 
 # bench NAME ARGUMENTS: what the bench says, as NAME.json. Whole or not there.

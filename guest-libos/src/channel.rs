@@ -39,19 +39,44 @@ static RECEIVED: VmCell<Received> =
     VmCell::new(Received { frame: [0; FRAME_BYTES_MAX], start: 0, end: 0, input_ended: false });
 
 impl Received {
-    /// Waits for the next message and gives its kind; its payload is then `frame[start..end]`.
+    /// The kind of the next message, if there is one; its payload is then `frame[start..end]`.
+    fn take(&mut self) -> Option<u8> {
+        loop {
+            let bytes = nic::receive(&mut self.frame)?;
+            let Some(message) = udp::payload(&self.frame[..bytes]) else { continue };
+            let Some(kind) = message.get(KIND).filter(|_| message.len() >= HEADER_BYTES) else { continue };
+            (self.start, self.end) = (UDP_HEADERS_BYTES + HEADER_BYTES, bytes);
+            return Some(*kind);
+        }
+    }
+
+    /// Waits for the next message and gives its kind.
     fn next(&mut self) -> u8 {
         loop {
-            match nic::receive(&mut self.frame) {
+            match self.take() {
+                Some(kind) => return kind,
                 None => instruction::idle(IDLE_FOREVER),
-                Some(bytes) => {
-                    let Some(message) = udp::payload(&self.frame[..bytes]) else { continue };
-                    let Some(kind) = message.get(KIND).filter(|_| message.len() >= HEADER_BYTES) else { continue };
-                    (self.start, self.end) = (UDP_HEADERS_BYTES + HEADER_BYTES, bytes);
-                    return *kind;
-                }
             }
         }
+    }
+
+    /// Takes messages until there are bytes of the input, or its end is known. Whether it is so.
+    fn has_input(&mut self) -> bool {
+        while self.start == self.end && !self.input_ended {
+            let Some(kind) = self.take() else { return false };
+            if kind != INPUT {
+                self.input_ended = kind == INPUT_END;
+                self.start = self.end;
+            }
+        }
+        true
+    }
+
+    fn copy(&mut self, out: &mut [u8]) -> usize {
+        let count = out.len().min(self.end - self.start);
+        out[..count].copy_from_slice(&self.frame[self.start..self.start + count]);
+        self.start += count;
+        count
     }
 }
 
@@ -82,18 +107,19 @@ pub(crate) fn read(out: &mut [u8]) -> usize {
         return 0;
     }
     let mut received = RECEIVED.borrow();
-    while received.start == received.end && !received.input_ended {
-        match received.next() {
-            INPUT => {}
-            kind => {
-                received.input_ended = kind == INPUT_END;
-                received.start = received.end;
-            }
-        }
+    while !received.has_input() {
+        instruction::idle(IDLE_FOREVER);
     }
-    let count = out.len().min(received.end - received.start);
-    let start = received.start;
-    out[..count].copy_from_slice(&received.frame[start..start + count]);
-    received.start += count;
-    count
+    received.copy(out)
+}
+
+/// The same without waiting: `None` while there are none.
+pub(crate) fn try_read(out: &mut [u8]) -> Option<usize> {
+    let mut received = RECEIVED.borrow();
+    received.has_input().then(|| received.copy(out))
+}
+
+/// Whether [`read`] would not wait.
+pub(crate) fn is_readable() -> bool {
+    RECEIVED.borrow().has_input()
 }

@@ -1,14 +1,15 @@
 //! Time, read from the time-stamp counter: no exit.
 
-use core::time::Duration;
+use crate::vreg;
+use core::{sync::atomic::Ordering, time::Duration};
 
 /// Nanoseconds since the VM's start.
 #[must_use]
 pub fn now_ns() -> u64 {
     // SAFETY: every x86-64 CPU has RDTSC, and the VMM leaves it enabled.
     let tsc = unsafe { core::arch::x86_64::_rdtsc() };
-    let registers = crate::vreg::read();
-    ((u128::from(tsc.wrapping_sub(registers.tsc_base)) * u128::from(registers.tsc_to_ns)) >> 32) as u64
+    let [base, to_ns] = [vreg::tsc_base(), vreg::tsc_to_ns()].map(|word| word.load(Ordering::Relaxed));
+    ((u128::from(tsc.wrapping_sub(base)) * u128::from(to_ns)) >> 32) as u64
 }
 
 /// Time since the VM's start.

@@ -44,6 +44,18 @@ impl Causes {
 /// The handler, a `fn(Causes)`; null for none.
 static HANDLER: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 
+/// Where the interrupted code goes on, a `fn(u64) -> u64`; null where it was interrupted.
+static REDIRECT: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+
+/// Asks `redirect` at the end of each interrupt where the interrupted code goes on: it is given the address where it was
+/// interrupted. All registers but the instruction pointer are as they were there. For those who have threads.
+///
+/// # Safety
+/// Code at the address that it answers must be able to run with any registers, and without a stack.
+pub unsafe fn redirect(redirect: fn(u64) -> u64) {
+    REDIRECT.store(redirect as *mut (), Ordering::Relaxed);
+}
+
 /// Calls `handler` for interrupts from now on, and enables them.
 pub fn on(handler: fn(Causes)) {
     HANDLER.store(handler as *mut (), Ordering::Relaxed);
@@ -69,7 +81,7 @@ pub fn enable() {
     // What came from here on interrupts; what came before may not for another 20 ms.
     while vreg::causes().load(Ordering::Relaxed) != 0 && !in_handler() && handler().is_some() {
         set_in_handler(true);
-        handle();
+        deliver();
         set_in_handler(false);
     }
 }
@@ -127,6 +139,12 @@ pub fn at(time: Duration) {
     set_timer(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1), 0);
 }
 
+/// The same as [`at`] without an exit: the VMM learns of it when it next enters this VM, which may be 20 ms from now.
+pub fn at_next_entry(time: Duration) {
+    vreg::timer_period_ns().store(0, Ordering::Relaxed);
+    vreg::timer_ns().store(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1), Ordering::Relaxed);
+}
+
 /// Stops the timer.
 pub fn stop_timer() {
     vreg::timer_ns().store(0, Ordering::Relaxed);
@@ -148,8 +166,19 @@ fn handler() -> Option<fn(Causes)> {
     unsafe { mem::transmute(handler) }
 }
 
+/// Called by the assembly alone, with the place of the interrupted instruction pointer.
+pub(crate) extern "C" fn handle(rip: &mut u64) {
+    deliver();
+    let redirect = REDIRECT.load(Ordering::Relaxed);
+    // SAFETY: it is null, which is `None`, or was made of such a function by `redirect`.
+    let redirect: Option<fn(u64) -> u64> = unsafe { mem::transmute(redirect) };
+    if let Some(redirect) = redirect {
+        *rip = redirect(*rip);
+    }
+}
+
 /// Calls the handler until nothing is left to say.
-pub(crate) extern "C" fn handle() {
+fn deliver() {
     loop {
         match (vreg::causes().swap(0, Ordering::Relaxed), handler()) {
             (0, _) | (_, None) => return,

@@ -89,22 +89,27 @@ impl Job {
 
     /// The bundle's files: name and contents, in memory and read-only.
     pub fn files(&self) -> impl Iterator<Item = (&'static str, &'static [u8])> {
+        Self::bundle_files()
+    }
+
+    /// The contents of one of the bundle's files, for those who have no job yet.
+    #[must_use]
+    pub fn bundle_file(name: &str) -> Option<&'static [u8]> {
+        Self::bundle_files().find(|(n, _)| *n == name).map(|(_, data)| data)
+    }
+
+    /// The bundle's files, for those who have no job yet.
+    pub fn bundle_files() -> impl Iterator<Item = (&'static str, &'static [u8])> {
         modules().iter().map(|module| {
             let name = bytes(module.name, module.name_bytes);
             (str::from_utf8(name).unwrap_or_default(), bytes(module.data, module.data_bytes))
         })
     }
 
-    /// The contents of one of the bundle's files, for those who have no job yet.
-    #[must_use]
-    pub fn bundle_file(name: &str) -> Option<&'static [u8]> {
-        Self { arguments: Vec::new() }.file(name)
-    }
-
     /// The contents of one of the bundle's files.
     #[must_use]
     pub fn file(&self, name: &str) -> Option<&'static [u8]> {
-        self.files().find(|(n, _)| *n == name).map(|(_, data)| data)
+        Self::bundle_file(name)
     }
 }
 

@@ -10,6 +10,20 @@ use embedded_io::{ErrorType, Read, Write};
 #[derive(Clone, Copy, Debug)]
 pub struct Input;
 
+impl Input {
+    /// Reads without waiting: `None` while nothing is there, 0 at the end.
+    #[must_use]
+    pub fn try_read(buffer: &mut [u8]) -> Option<usize> {
+        channel::try_read(buffer)
+    }
+
+    /// Whether a read would not wait: there are bytes, or it is the end.
+    #[must_use]
+    pub fn is_readable() -> bool {
+        channel::is_readable()
+    }
+}
+
 impl ErrorType for Input {
     type Error = Infallible;
 }
@@ -118,7 +132,9 @@ pub struct OutputFile {
 }
 
 impl OutputFile {
-    pub(crate) fn create(name: &str) -> Self {
+    /// The output file of this name, a relative path of at most 255 bytes: the VMM ends a VM that names one badly.
+    #[must_use]
+    pub fn create(name: &str) -> Self {
         channel::send(FILE, name.as_bytes(), &[]);
         Self { name: name.into() }
     }

@@ -144,6 +144,7 @@ macro_rules! restore {
 extern "C" fn upcall() -> ! {
     naked_asm!(
         save!(),
+        "lea rdi, [rsp + 120]",
         "call {handle}",
         restore!(),
         frame = const 5 * 8,

@@ -34,6 +34,8 @@ macro_rules! word {
     };
 }
 
+word!(tsc_base, AtomicU64, REGISTERS, VirtualRegisters, tsc_base, "The time-stamp counter at zero of the clock.");
+word!(tsc_to_ns, AtomicU64, REGISTERS, VirtualRegisters, tsc_to_ns, "Nanoseconds a count, times 2^32.");
 word!(transmit_tail, AtomicU64, REGISTERS, VirtualRegisters, transmit_tail, "Consumed by the VMM.");
 word!(receive_head, AtomicU64, REGISTERS, VirtualRegisters, receive_head, "Produced by the VMM.");
 word!(kick_wanted, AtomicU32, REGISTERS, VirtualRegisters, kick_wanted, "Whether the VMM wants a KICK.");

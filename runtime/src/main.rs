@@ -25,5 +25,8 @@ mod worker;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
+    // The allocator asks for pages of 2 MiB: each worker would hold a dozen of them for a few hundred KiB. Workers inherit
+    // this, and what benches compare VMs with. Where it is refused, workers are only larger.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     cli::main()
 }

@@ -27,6 +27,10 @@ pub const NATIVE_HELLO: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/native
 pub const NATIVE_KERNELS: &[u8] =
     include_bytes!(concat!(env!("OUT_DIR"), "/native/x86_64-unknown-linux-gnu/release/kernels-native"));
 
+/// A static program for Linux that measures system calls, in a VM or on the host.
+pub const NATIVE_SYSCALLS: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/static/x86_64-unknown-linux-gnu/release/syscalls-native"));
+
 /// The sample of this name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Sample> {

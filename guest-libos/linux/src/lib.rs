@@ -6,6 +6,7 @@
 
 extern crate alloc;
 
+pub mod bundle;
 pub mod call;
 pub mod elf;
 pub mod errno;
@@ -14,3 +15,4 @@ pub mod mm;
 pub mod rewrite;
 pub mod signal;
 pub mod thread;
+pub mod vdso;

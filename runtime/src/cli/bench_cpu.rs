@@ -68,8 +68,6 @@ struct Compared {
 }
 
 pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
-    // Inherited by the native side. Where the host hands out huge pages unasked, that side alone could use them well.
-    rustix::thread::disable_transparent_huge_pages(true).context("cannot do without huge pages")?;
     let guest = Program::prepare(&samples::named("kernels-bench")?)?;
     let sides = Sides { guest, native: NativeProgram::unpack(NATIVE_KERNELS)? };
     let kernels = if args.only.is_empty() { &suite::ALL[..] } else { &args.only };

@@ -1,7 +1,12 @@
 //! A program for the host that this binary carries, to measure VMs against.
 
 use anyhow::Context;
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Command};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 /// A native program on the disk, gone when dropped.
 #[derive(Debug)]
@@ -19,6 +24,11 @@ impl NativeProgram {
             .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o755)))
             .with_context(|| format!("cannot write {}", path.display()))?;
         Ok(Self { path, _directory: directory })
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// A command that runs it.

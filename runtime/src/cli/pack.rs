@@ -2,8 +2,8 @@
 
 use super::{
     print,
-    program::{self, Needs},
-    tree, units, write,
+    program::{self, Extras, Needs},
+    units, write,
 };
 use anyhow::Context;
 use denali_protocol::{bundle, digest::Digest};
@@ -15,19 +15,19 @@ use std::{
 
 /// Pack a program into a bundle: one file that names itself by the digest of its content.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  denali pack hello.elf -o hello.denali --memory 16MiB --files data/")]
+#[command(after_help = "Examples:\n  denali pack hello.elf -o hello.denali --memory 16MiB --files data/\n  \
+                        denali pack /usr/bin/sqlite3 -o sqlite3.denali")]
 pub(crate) struct Args {
-    /// The program: an x86-64 ELF image for the Denali VM.
+    /// The program: an ELF file for x86-64 Linux, or for the Denali VM. A bundle is packed again, with what is new.
     program: PathBuf,
     /// Where to write the bundle.
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
-    /// A name for people [default: the program's file name]
+    /// A name for people [default: the bundle's, else the program's file name]
     #[arg(long)]
     name: Option<String>,
-    /// Directory whose files go into the bundle, by their relative paths.
-    #[arg(long, value_name = "DIR")]
-    files: Option<PathBuf>,
+    #[command(flatten)]
+    extras: Extras,
     #[command(flatten)]
     needs: Needs,
     /// Print JSON.
@@ -44,9 +44,7 @@ struct Packed<'a> {
 
 pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
     let image = program::read_file(&args.program)?;
-    let name = args.name.clone().unwrap_or_else(|| program::name_of(&args.program));
-    let files = args.files.as_deref().map(tree::read).transpose()?.unwrap_or_default();
-    let content = program::pack_elf(&image, &name, &args.needs, &files)
+    let content = program::pack(&image, &args.program, args.name.as_deref(), &args.needs, &args.extras)
         .with_context(|| format!("cannot pack {}", args.program.display()))?;
     let file = bundle::assemble(&content, &[])?;
     write::replace(&args.output, &file)?;

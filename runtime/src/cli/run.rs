@@ -7,7 +7,7 @@ use super::{
     failure::{self, Hint, fail},
     outputs::{self, OutputLine, Outputs},
     print,
-    program::{Needs, Program, unix_now_s},
+    program::{Extras, Needs, Program, unix_now_s},
     runtime::{Interrupt, block_on},
     units, write,
 };
@@ -36,12 +36,15 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 /// Standard input, output and error are the job's, and so is the exit status; `denali --help` lists the others. Ctrl-C
 /// cancels the job.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  echo hello | denali run echo.denali --cpu-time 1s -- --upper")]
+#[command(after_help = "Examples:\n  echo hello | denali run echo.denali --cpu-time 1s\n  \
+                        denali run /usr/bin/sort --files words.txt -r words.txt")]
 pub(crate) struct Args {
-    /// A bundle, or a bare ELF image.
+    /// A bundle, or a program: an ELF file for x86-64 Linux, or for the Denali VM.
     file: PathBuf,
     #[command(flatten)]
     needs: Needs,
+    #[command(flatten)]
+    extras: Extras,
     /// Output that the job may write, all together.
     #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = units::bytes)]
     output_limit: u64,
@@ -54,8 +57,8 @@ pub(crate) struct Args {
     /// Let output files take the place of files that are there.
     #[arg(long)]
     force: bool,
-    /// The job's arguments.
-    #[arg(last = true, value_name = "ARG")]
+    /// The job's arguments: all from the first that is no option of denali's, or after a --.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARG")]
     arguments: Vec<String>,
 }
 
@@ -86,7 +89,7 @@ struct ReportFile<'a> {
 }
 
 pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
-    let program = Program::read(&args.file, &args.needs)?;
+    let program = Program::read(&args.file, &args.needs, &args.extras)?;
     check_arguments(&args.arguments)?;
     let limits = limits(&program, args)?;
     // It is run all the same: whose program to run on this machine is its user's own decision.

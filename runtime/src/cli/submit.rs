@@ -6,7 +6,7 @@ use super::{
     failure::{self, Hint, fail},
     keep::KeepArgs,
     print,
-    program::{Needs, Program},
+    program::{Extras, Needs, Program},
     runtime::{Interrupt, block_on},
     submission::Submission,
     units,
@@ -38,12 +38,14 @@ use tokio::time::Instant;
 /// job exited with 0, else 1). Submitting twice under one --id runs once.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  denali submit hello.denali --node NODEID@127.0.0.1:4900 --follow\n  \
-                        denali submit tile.denali --array 0-63 --wait -- {index} 8 1024")]
+                        denali submit tile.denali --array 0-63 --wait {index} 8 1024")]
 pub(crate) struct Args {
-    /// A bundle, or a bare ELF image.
+    /// A bundle, or a program: an ELF file for x86-64 Linux, or for the Denali VM.
     file: PathBuf,
     #[command(flatten)]
     connect: connect::NodeArgs,
+    #[command(flatten)]
+    extras: Extras,
     /// Run one job for each index of FIRST-LAST; {index} in an argument stands for the index.
     #[arg(long, value_name = "FIRST-LAST", value_parser = indices)]
     array: Option<Indices>,
@@ -73,8 +75,8 @@ pub(crate) struct Args {
     /// Stop sending or waiting after this time; jobs that the node has accepted go on.
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     timeout: Option<Duration>,
-    /// The jobs' arguments.
-    #[arg(last = true, value_name = "ARG")]
+    /// The jobs' arguments: all from the first that is no option of denali's, or after a --.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARG")]
     arguments: Vec<String>,
 }
 
@@ -102,7 +104,7 @@ impl Args {
     }
 
     fn submission(&self) -> anyhow::Result<Submission> {
-        let program = Program::read(&self.file, &Needs::default())?;
+        let program = Program::read(&self.file, &Needs::default(), &self.extras)?;
         let input = self.input.as_deref().map(read_input).transpose()?.unwrap_or_default();
         let indices = self.array.unwrap_or(Indices::SINGLE);
         Submission::new(program, self.id.clone(), self.arguments.clone(), indices, input, self.waits())

@@ -1,12 +1,13 @@
-//! How a program comes into the library OS, and out of it again: the jumps of its rewritten system calls and CPUIDs end here.
+//! How a program comes into the library OS, and out of it again: the jumps of its rewritten system calls and CPUIDs end here,
+//! and so does what interrupts it.
 //!
-//! The contract is in [`denali_linux::rewrite`]. A handler is not entered again before it is left: what interrupts it is only
-//! noted, so one stack and one word of each kind are enough.
+//! The contract is in [`denali_linux::rewrite`]. No entry is used again before it is left: an interrupt that finds the library
+//! OS at work is only noted, so one stack and one word of each kind are enough.
 
 use core::{
     arch::{asm, naked_asm},
     cell::UnsafeCell,
-    sync::atomic::AtomicU64,
+    sync::atomic::{AtomicU64, Ordering},
 };
 use denali_linux::{call::Frame, rewrite::Handlers};
 
@@ -25,100 +26,144 @@ static STACK: Stack = Stack(UnsafeCell::new([0; _]));
 static USER_STACK: AtomicU64 = AtomicU64::new(0);
 /// Where the program goes on after a CPUID.
 static AFTER_CPUID: AtomicU64 = AtomicU64::new(0);
+/// Where the program was when it was sent to [`interrupted`] or [`faulted`].
+static AT: AtomicU64 = AtomicU64::new(0);
 
 /// Where the jumps lead.
 pub fn handlers() -> Handlers {
-    Handlers { syscall: syscall as *const () as u64, cpuid: cpuid as *const () as u64 }
+    Handlers { syscall: address_of_calls(), cpuid: cpuid as *const () as u64 }
 }
 
-/// Saves the registers as a [`Frame`], and restores them after the call.
-#[unsafe(naked)]
-extern "C" fn syscall() -> ! {
-    naked_asm!(
-        "mov [rip + {user}], rsp",
-        "lea rsp, [rip + {stack} + {stack_bytes}]",
-        "push rax", // The padding.
-        "push [rip + {user}]",
-        "pushfq",
-        "push rax",
-        "push rcx",
-        "push rdx",
-        "push rbx",
-        "push rbp",
-        "push rsi",
-        "push rdi",
-        "push r8",
-        "push r9",
-        "push r10",
-        "push r11",
-        "push r12",
-        "push r13",
-        "push r14",
-        "push r15",
-        "sub rsp, 256",
-        "movaps [rsp], xmm0",
-        "movaps [rsp + 16], xmm1",
-        "movaps [rsp + 32], xmm2",
-        "movaps [rsp + 48], xmm3",
-        "movaps [rsp + 64], xmm4",
-        "movaps [rsp + 80], xmm5",
-        "movaps [rsp + 96], xmm6",
-        "movaps [rsp + 112], xmm7",
-        "movaps [rsp + 128], xmm8",
-        "movaps [rsp + 144], xmm9",
-        "movaps [rsp + 160], xmm10",
-        "movaps [rsp + 176], xmm11",
-        "movaps [rsp + 192], xmm12",
-        "movaps [rsp + 208], xmm13",
-        "movaps [rsp + 224], xmm14",
-        "movaps [rsp + 240], xmm15",
-        "cld",
-        "mov rdi, rsp",
-        "call {serve}",
-        "movaps xmm0, [rsp]",
-        "movaps xmm1, [rsp + 16]",
-        "movaps xmm2, [rsp + 32]",
-        "movaps xmm3, [rsp + 48]",
-        "movaps xmm4, [rsp + 64]",
-        "movaps xmm5, [rsp + 80]",
-        "movaps xmm6, [rsp + 96]",
-        "movaps xmm7, [rsp + 112]",
-        "movaps xmm8, [rsp + 128]",
-        "movaps xmm9, [rsp + 144]",
-        "movaps xmm10, [rsp + 160]",
-        "movaps xmm11, [rsp + 176]",
-        "movaps xmm12, [rsp + 192]",
-        "movaps xmm13, [rsp + 208]",
-        "movaps xmm14, [rsp + 224]",
-        "movaps xmm15, [rsp + 240]",
-        "add rsp, 256",
-        "pop r15",
-        "pop r14",
-        "pop r13",
-        "pop r12",
-        "pop r11",
-        "pop r10",
-        "pop r9",
-        "pop r8",
-        "pop rdi",
-        "pop rsi",
-        "pop rbp",
-        "pop rbx",
-        "pop rdx",
-        "pop rcx",
-        "pop rax",
-        "popfq",
-        "pop rsp",
-        "jmp rcx",
-        user = sym USER_STACK,
-        stack = sym STACK,
-        stack_bytes = const STACK_BYTES,
-        serve = sym crate::process::serve,
-    )
+/// Where a call begins.
+pub fn address_of_calls() -> u64 {
+    syscall as *const () as u64
+}
+
+/// Where a program that was interrupted at `rip` is to go on: it comes to [`crate::process::interrupted`].
+pub fn interrupt(rip: u64) -> u64 {
+    AT.store(rip, Ordering::Relaxed);
+    interrupted as *const () as u64
+}
+
+/// The same for one whose instruction faulted.
+pub fn fault(rip: u64) -> u64 {
+    AT.store(rip, Ordering::Relaxed);
+    faulted as *const () as u64
+}
+
+/// Saves the registers as a [`Frame`], whose instruction pointer is `$rip`, calls `$serve` with it, and restores them: the
+/// caller's but for RAX, or all as the frame has them then.
+macro_rules! enter {
+    ($serve:path, $rip:literal $(, $at:path)?) => {
+        naked_asm!(
+            "mov [rip + {user}], rsp",
+            "lea rsp, [rip + {stack} + {stack_bytes}]",
+            "push 0", // SS and CS: needed by `iretq` alone.
+            "push [rip + {user}]",
+            "pushfq",
+            "push 0",
+            $rip,
+            "push rax",
+            "push rcx",
+            "push rdx",
+            "push rbx",
+            "push rbp",
+            "push rsi",
+            "push rdi",
+            "push r8",
+            "push r9",
+            "push r10",
+            "push r11",
+            "push r12",
+            "push r13",
+            "push r14",
+            "push r15",
+            "sub rsp, 256",
+            "movaps [rsp], xmm0",
+            "movaps [rsp + 16], xmm1",
+            "movaps [rsp + 32], xmm2",
+            "movaps [rsp + 48], xmm3",
+            "movaps [rsp + 64], xmm4",
+            "movaps [rsp + 80], xmm5",
+            "movaps [rsp + 96], xmm6",
+            "movaps [rsp + 112], xmm7",
+            "movaps [rsp + 128], xmm8",
+            "movaps [rsp + 144], xmm9",
+            "movaps [rsp + 160], xmm10",
+            "movaps [rsp + 176], xmm11",
+            "movaps [rsp + 192], xmm12",
+            "movaps [rsp + 208], xmm13",
+            "movaps [rsp + 224], xmm14",
+            "movaps [rsp + 240], xmm15",
+            "cld",
+            "mov rdi, rsp",
+            "call {serve}",
+            "movaps xmm0, [rsp]",
+            "movaps xmm1, [rsp + 16]",
+            "movaps xmm2, [rsp + 32]",
+            "movaps xmm3, [rsp + 48]",
+            "movaps xmm4, [rsp + 64]",
+            "movaps xmm5, [rsp + 80]",
+            "movaps xmm6, [rsp + 96]",
+            "movaps xmm7, [rsp + 112]",
+            "movaps xmm8, [rsp + 128]",
+            "movaps xmm9, [rsp + 144]",
+            "movaps xmm10, [rsp + 160]",
+            "movaps xmm11, [rsp + 176]",
+            "movaps xmm12, [rsp + 192]",
+            "movaps xmm13, [rsp + 208]",
+            "movaps xmm14, [rsp + 224]",
+            "movaps xmm15, [rsp + 240]",
+            "add rsp, 256",
+            "test eax, eax",
+            "pop r15",
+            "pop r14",
+            "pop r13",
+            "pop r12",
+            "pop r11",
+            "pop r10",
+            "pop r9",
+            "pop r8",
+            "pop rdi",
+            "pop rsi",
+            "pop rbp",
+            "pop rbx",
+            "pop rdx",
+            "pop rcx",
+            "pop rax",
+            "jnz 2f",
+            "lea rsp, [rsp + 16]",
+            "popfq",
+            "pop rsp",
+            "jmp rcx",
+            "2: iretq",
+            user = sym USER_STACK,
+            stack = sym STACK,
+            stack_bytes = const STACK_BYTES,
+            serve = sym $serve,
+            $(at = sym $at,)?
+        )
+    };
 }
 
 // The assembly lays it out.
-const _: () = assert!(size_of::<Frame>() == 256 + 18 * 8 && core::mem::offset_of!(Frame, rcx) == 256 + 13 * 8);
+const _: () = assert!(size_of::<Frame>() == 256 + 20 * 8 && core::mem::offset_of!(Frame, rip) == 256 + 15 * 8);
+
+/// A system call: RCX says where it returns to.
+#[unsafe(naked)]
+pub(crate) extern "C" fn syscall() -> ! {
+    enter!(crate::process::serve, "push rcx")
+}
+
+#[unsafe(naked)]
+extern "C" fn interrupted() -> ! {
+    enter!(crate::process::interrupted, "push [rip + {at}]", AT)
+}
+
+#[unsafe(naked)]
+extern "C" fn faulted() -> ! {
+    enter!(crate::process::faulted, "push [rip + {at}]", AT)
+}
 
 /// CPUID is what the CPU says.
 #[unsafe(naked)]

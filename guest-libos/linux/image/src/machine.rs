@@ -1,18 +1,23 @@
-//! What the Linux personality needs of the VM: memory, rights, clocks, randomness and the standard streams.
+//! What the Linux personality needs of the VM: memory, rights, clocks and randomness.
 
 use crate::entry;
-use alloc::vec::Vec;
-use core::{ops::Range, ptr, slice};
+use alloc::{string::String, vec::Vec};
+use core::{
+    ops::Range,
+    ptr, slice,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 use denali_abi::{
     instruction::{RIGHT_EXECUTE, RIGHT_READ, RIGHT_WRITE},
     memory::PAGE_BYTES,
 };
-use denali_guest::{Input, Output, clock, embedded_io::{Read, Write}, instruction, random};
+use denali_guest::{Job, clock, instruction, interrupt, random, vreg};
 use denali_linux::{
-    call::{Machine, Stream},
+    call::{Extended, Machine},
     errno::Errno,
     mm::{Pages, Pool, Rights},
-    rewrite::{Functions, Origins, Report, StubArea, Text, plan},
+    rewrite::{Functions, Origins, StubArea, Text, plan},
 };
 
 /// Room for stubs of rewritten calls.
@@ -24,6 +29,47 @@ struct Stubs(core::cell::UnsafeCell<[u8; STUB_BYTES]>);
 // SAFETY: `Vm` alone writes it, and there is one.
 unsafe impl Sync for Stubs {}
 
+/// Whether an address lies in a stub.
+pub fn is_stub(rip: u64) -> bool {
+    (STUBS.0.get() as u64..STUBS.0.get() as u64 + STUB_BYTES as u64).contains(&rip)
+}
+
+/// There was an interrupt.
+static ATTENTION: AtomicBool = AtomicBool::new(false);
+/// Frames may have come.
+static INPUT: AtomicBool = AtomicBool::new(false);
+
+/// Notes an interrupt.
+pub fn note(causes: interrupt::Causes) {
+    ATTENTION.store(true, Ordering::Relaxed);
+    if causes.has(interrupt::Causes::RECEIVE) {
+        INPUT.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Most bytes of extended state that are kept: with AVX-512 they are 2,700.
+const AREA_BYTES: usize = 4096;
+/// x87, SSE and AVX, and what they take: what is kept where all would be too much.
+const SOME: (u64, usize) = (7, 832);
+
+#[repr(C, align(64))]
+struct Area(core::cell::UnsafeCell<[u8; AREA_BYTES]>);
+
+// SAFETY: as for `Stubs`.
+unsafe impl Sync for Area {}
+
+static AREA: Area = Area(core::cell::UnsafeCell::new([0; _]));
+
+/// What XSAVE keeps on this CPU, and how many bytes that takes.
+fn extended_state() -> (u64, usize) {
+    let (low, high): (u32, u32);
+    // SAFETY: OSXSAVE is on in every VM, so that anyone may ask.
+    unsafe { core::arch::asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack)) };
+    let features = u64::from(low) | u64::from(high) << 32;
+    let bytes = core::arch::x86_64::__cpuid_count(0xd, 0).ebx as usize;
+    if bytes <= AREA_BYTES { (features, bytes) } else { (features & SOME.0, SOME.1) }
+}
+
 static STUBS: Stubs = Stubs(core::cell::UnsafeCell::new([0; _]));
 
 /// The VM.
@@ -31,20 +77,44 @@ static STUBS: Stubs = Stubs(core::cell::UnsafeCell::new([0; _]));
 pub struct Vm {
     /// Pages for the reserve.
     pool: Pool,
-    /// What is known of the program's functions.
+    /// The program's file.
+    pub file: &'static [u8],
+    /// How far above the file's addresses it lies.
+    pub bias: u64,
+    /// What is known of the functions in the file whose code becomes executable next.
     functions: Functions,
     /// Stubs so far, in whole pages.
     stub_bytes: u64,
     /// Where they came from.
-    pub origins: Vec<Origins>,
-    /// What became of the system calls in the code.
-    pub reports: Vec<Report>,
+    origins: Vec<Origins>,
+    /// The job's arguments, once they were asked for.
+    job: Option<Vec<String>>,
+    /// What XSAVE keeps.
+    features: u64,
+    /// Bytes of that.
+    extended_bytes: usize,
 }
 
 impl Vm {
-    /// One that runs a program with these functions, with `pool` for the reserve.
-    pub fn new(functions: Functions, pool: &Range<u64>) -> Self {
-        Self { pool: Pool::new(pool), functions, stub_bytes: 0, origins: Vec::new(), reports: Vec::new() }
+    /// One whose program is yet to be loaded, with `pool` for the reserve.
+    pub fn new(pool: &Range<u64>) -> Self {
+        let (features, extended_bytes) = extended_state();
+        Self {
+            pool: Pool::new(pool),
+            file: &[],
+            bias: 0,
+            functions: Functions::unknown(),
+            stub_bytes: 0,
+            origins: Vec::new(),
+            job: None,
+            features,
+            extended_bytes,
+        }
+    }
+
+    /// The program's address that an instruction in a stub stands for, or the same.
+    pub fn original(&self, rip: u64) -> u64 {
+        self.origins.iter().find_map(|origins| origins.original(rip)).unwrap_or(rip)
     }
 
     /// Replaces the system calls in pages that are about to become executable.
@@ -53,7 +123,9 @@ impl Vm {
         let room = STUB_BYTES as u64 - self.stub_bytes;
         // SAFETY: the pages are the program's, and can be read until their rights change.
         let code = unsafe { slice::from_raw_parts(range.start as *const u8, (range.end - range.start) as usize) };
-        let (Some(text), Some(area)) = (Text::new(range.start, code), StubArea::new(stubs, room as usize)) else { return };
+        let (Some(text), Some(area)) = (Text::new(range.start, code), StubArea::new(stubs, room as usize)) else {
+            return;
+        };
         let rewrite = plan(text, &self.functions, area, entry::handlers());
         self.fill(stubs, &rewrite.stubs);
         for patch in &rewrite.patches {
@@ -66,7 +138,6 @@ impl Vm {
         }
         self.stub_bytes += bytes;
         self.origins.push(rewrite.origins);
-        self.reports.push(rewrite.report);
     }
 }
 
@@ -156,6 +227,62 @@ impl Machine for Vm {
         unsafe { core::arch::asm!("wrfsbase {}", in(reg) base, options(nomem, nostack, preserves_flags)) };
     }
 
+    fn save(&mut self) -> Extended {
+        let area = AREA.0.get().cast::<u8>();
+        let mut extended = Extended::new(self.extended_bytes);
+        // SAFETY: the area is aligned, of this machine alone, and as large as the features need.
+        unsafe {
+            core::arch::asm!("xsave64 [{}]", in(reg) area, in("eax") self.features as u32,
+                in("edx") (self.features >> 32) as u32, options(nostack, preserves_flags));
+        }
+        // SAFETY: as above; the sizes agree.
+        unsafe { ptr::copy_nonoverlapping(area, extended.0.as_mut_ptr(), self.extended_bytes) };
+        extended
+    }
+
+    fn restore(&mut self, extended: &Extended) {
+        let area = AREA.0.get().cast::<u8>();
+        let bytes = extended.0.len().min(self.extended_bytes);
+        // SAFETY: the area is of this machine alone, and that large.
+        unsafe { ptr::copy_nonoverlapping(extended.0.as_ptr(), area, bytes) };
+        // SAFETY: the area was made by `save`, or checked; it holds nothing of the library OS, which uses XMM alone, and
+        // nothing in them now.
+        unsafe {
+            core::arch::asm!("xrstor64 [{}]", in(reg) area, in("eax") self.features as u32,
+                in("edx") (self.features >> 32) as u32, options(nostack, preserves_flags),
+                out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _, out("xmm4") _, out("xmm5") _, out("xmm6") _,
+                out("xmm7") _, out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _, out("xmm12") _,
+                out("xmm13") _, out("xmm14") _, out("xmm15") _);
+        }
+    }
+
+    fn extended_bytes(&self) -> usize {
+        self.extended_bytes
+    }
+
+    fn features(&self) -> u64 {
+        self.features
+    }
+
+    fn ready(&mut self) -> Vec<String> {
+        self.job
+            .get_or_insert_with(|| {
+                if vreg::read().checkpoint_wanted != 0 {
+                    instruction::checkpoint();
+                }
+                Job::receive().arguments().to_vec()
+            })
+            .clone()
+    }
+
+    fn expect_code(&mut self, functions: Functions) {
+        self.functions = functions;
+    }
+
+    fn entry(&self) -> u64 {
+        entry::address_of_calls()
+    }
+
     fn now(&self) -> (u64, u64) {
         let now = clock::now_ns();
         (now, denali_guest::vreg::read().realtime_base_ns.wrapping_add(now))
@@ -166,25 +293,25 @@ impl Machine for Vm {
         clock::now_ns()
     }
 
+    fn set_timer(&mut self, at_ns: u64, urgent: bool) {
+        let at = Duration::from_nanos(at_ns);
+        if urgent { interrupt::at(at) } else { interrupt::at_next_entry(at) }
+    }
+
+    fn take_attention(&mut self) -> bool {
+        ATTENTION.load(Ordering::Relaxed) && ATTENTION.swap(false, Ordering::Relaxed)
+    }
+
+    fn take_input(&mut self) -> bool {
+        INPUT.swap(false, Ordering::Relaxed)
+    }
+
     fn idle(&mut self, until_ns: u64) {
         instruction::idle(until_ns);
+        INPUT.store(true, Ordering::Relaxed);
     }
 
     fn random(&mut self, bytes: &mut [u8]) {
         random::fill(bytes);
-    }
-
-    fn write(&mut self, stream: Stream, bytes: &[u8]) {
-        let mut output = match stream {
-            Stream::Output => Output::standard(),
-            Stream::Error => Output::error(),
-        };
-        // Neither ever fails.
-        let Ok(()) = output.write_all(bytes);
-    }
-
-    fn read(&mut self, bytes: &mut [u8]) -> usize {
-        let Ok(count) = Input.read(bytes);
-        count
     }
 }

@@ -7,6 +7,10 @@ extern crate alloc;
 mod entry;
 mod machine;
 mod process;
+mod report;
+mod settings;
+mod vdso;
+mod world;
 
 use denali_guest::heap::Heap;
 

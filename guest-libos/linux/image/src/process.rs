@@ -1,24 +1,38 @@
 //! The program: loaded, started, served, and ended.
 
-use crate::{entry, machine::Vm};
-use alloc::{borrow::ToOwned, format, string::String, sync::Arc, vec::Vec};
-use core::{cell::UnsafeCell, ops::Range};
-use denali_abi::memory::{PAGE_BYTES, WINDOW_END, WINDOW_START};
-use denali_guest::{Job, clock, eprintln, exit, fault, instruction, random, vreg};
-use denali_linux::{
-    call::{Frame, Next, Process, STACK_BYTES},
-    elf::{self, Layout, Start},
-    mm::{Areas, Backing, Rights, Space},
+use crate::{
+    entry,
+    machine::{self, Vm},
+    report,
+    settings::Bundle,
+    vdso, world,
 };
-
-/// The name of the bundle's file that says which of the others is the program.
-const SETTINGS: &str = ".linux";
-
-/// Programs of fixed addresses begin here.
-const PROGRAM_BASE: u64 = 0x40_0000;
+use alloc::{borrow::ToOwned, boxed::Box, format, string::String, sync::Arc, vec::Vec};
+use core::{
+    arch::asm,
+    cell::UnsafeCell,
+    ops::Range,
+    sync::atomic::{AtomicU64, Ordering},
+};
+use denali_abi::memory::{PAGE_BYTES, WINDOW_END, WINDOW_START};
+use denali_guest::{eprintln, exit, fault, interrupt, random, vreg};
+use denali_linux::{
+    call::{Frame, Machine, Next, Process, STACK_BYTES},
+    elf::{self, Layout, PROGRAM_BASE, Placed, Program, Start},
+    fs::{self, Fs},
+    mm::{Access, Areas, Backing, Rights, Space},
+    rewrite::Functions,
+    signal::Fault,
+};
 
 /// What could not even be started ends as in a shell.
 const STATUS_UNSTARTABLE: u8 = 126;
+
+/// The part of the VM's memory that files which the program writes may take: half of what the library OS keeps for itself.
+const FILES_PART: usize = 16;
+
+/// What a program finds in its environment unless the bundle says otherwise.
+const ENVIRONMENT: [&str; 3] = ["PATH=/bin:/usr/bin", "HOME=/tmp", "LANG=C.UTF-8"];
 
 /// Most bytes of arguments and environment.
 const START_BYTES: u64 = 128 << 10;
@@ -38,56 +52,72 @@ fn refuse(why: &str) -> ! {
 
 /// Loads the bundle's program, lets the VMM copy the VM, and starts it; `memory` is the VM's that nobody uses.
 pub fn run(memory: Range<u64>) -> ! {
-    let name = program_name().unwrap_or_else(|| refuse("the bundle does not say which of its files is the program"));
-    let file = Job::bundle_file(name).unwrap_or_else(|| refuse(&format!("the program {name} is not in the bundle")));
-    let (process, program, layout) = load(name, file, memory).unwrap_or_else(|why| refuse(&why));
-    let stack = process.1;
+    let bundle = Bundle::read().unwrap_or_else(|why| refuse(&why));
+    let Loaded { process, stack, program, placed, entry } = load(&bundle, memory).unwrap_or_else(|why| refuse(&why));
     // SAFETY: nothing serves a call yet.
-    unsafe { *RUNNING.0.get() = Some(process.0) };
+    unsafe { *RUNNING.0.get() = Some(process) };
     // SAFETY: the handler serves system calls of the program, which runs none of this library's code then, and reports
     // all else.
-    unsafe { fault::on(faulted) };
-    if vreg::read().checkpoint_wanted != 0 {
-        instruction::checkpoint();
+    unsafe { fault::on(fault) };
+    // SAFETY: the entry saves all registers, and has a stack of its own.
+    unsafe { interrupt::redirect(redirect) };
+    interrupt::on(machine::note);
+    let mut settings = bundle.settings;
+    for variable in ENVIRONMENT {
+        // They are variables.
+        let _ = settings.set_default(variable);
     }
-    let job = Job::receive();
-    let mut arguments: Vec<&[u8]> = alloc::vec![name.as_bytes()];
-    arguments.extend(job.arguments().iter().map(|argument| argument.as_bytes()));
+    report::set_wanted(settings.environment.iter().any(|variable| variable == report::WANTED));
+    let job = if settings.ready { Vec::new() } else { running().space.pages().ready() };
+    let own = [&settings.program].into_iter().chain(&settings.arguments);
+    let arguments: Vec<&[u8]> = own.chain(&job).map(|argument| argument.as_bytes()).collect();
     let mut bytes = [0; 16];
     random::fill(&mut bytes);
-    let path = format!("/{name}");
+    let environment: Vec<&[u8]> = settings.environment.iter().map(|variable| variable.as_bytes()).collect();
     let start = Start {
         arguments: &arguments,
-        environment: &[b"PATH=/bin:/usr/bin", b"HOME=/tmp", b"LANG=C.UTF-8"],
-        path: path.as_bytes(),
-        entry: layout.address(program.entry),
-        headers: program.headers.map_or(0, |headers| layout.address(headers)),
+        environment: &environment,
+        path: settings.program.as_bytes(),
+        entry: placed.program.address(program.entry),
+        headers: program.headers.map_or(0, |headers| placed.program.address(headers)),
         header_count: program.header_count,
+        loader: placed.loader.map_or(0, |layout| layout.address(0)),
         user: (1000, 1000),
+        vdso: Some(vdso_address(stack)),
         hwcap2: 2,
         random: bytes,
         signal_stack_bytes: 4096,
         ..Start::default()
     };
+    running().identity.set(start.arguments, start.environment);
     let image = start.image(stack, START_BYTES).unwrap_or_else(|_| refuse("the arguments are too long"));
     // SAFETY: the stack is the program's, and nothing runs on it yet.
     unsafe { core::ptr::copy_nonoverlapping(image.bytes.as_ptr(), image.pointer as *mut u8, image.bytes.len()) };
     // SAFETY: the program was loaded, and this is its stack.
-    unsafe { entry::start(start.entry, image.pointer) }
+    unsafe { entry::start(entry, image.pointer) }
 }
 
-fn program_name() -> Option<&'static str> {
-    let settings = str::from_utf8(Job::bundle_file(SETTINGS)?).ok()?;
-    settings.lines().find_map(|line| line.strip_prefix("program="))
+/// A program in its address space.
+struct Loaded {
+    process: Process<Vm>,
+    /// Where its stack ends.
+    stack: u64,
+    program: Program<'static>,
+    placed: Placed,
+    /// Its first instruction: the dynamic loader's, if it has one.
+    entry: u64,
 }
 
-type Loaded<'a> = ((Process<Vm>, u64), elf::Program<'a>, Layout);
+/// Where the vDSO lies: below the stack that ends at `top`.
+fn vdso_address(top: u64) -> u64 {
+    top - STACK_BYTES - 2 * PAGE_BYTES
+}
 
-fn load<'a>(name: &str, file: &'a [u8], memory: Range<u64>) -> Result<Loaded<'a>, String> {
-    let program = elf::parse(file).map_err(|error| format!("{name}: {error}"))?;
-    if program.interpreter.is_some() {
-        return Err(format!("{name} needs a dynamic loader; link it with -static"));
-    }
+fn load(bundle: &Bundle, memory: Range<u64>) -> Result<Loaded, String> {
+    let (path, file, program) = parsed(bundle, &bundle.settings.program)?;
+    let interpreter = program.interpreter.map(str::from_utf8).transpose();
+    let interpreter = interpreter.map_err(|_| format!("{path}: the path of its dynamic loader is not UTF-8"))?;
+    let loader = interpreter.map(|path| parsed(bundle, path)).transpose()?;
     let down = |address: u64| address / PAGE_BYTES * PAGE_BYTES;
     // What finds no room in the arena goes to the reserve, so half for each keeps nothing from a program.
     let pool = down(memory.start.midpoint(memory.end))..down(memory.end);
@@ -96,69 +126,175 @@ fn load<'a>(name: &str, file: &'a [u8], memory: Range<u64>) -> Result<Loaded<'a>
         arena: down(memory.start + PAGE_BYTES - 1)..pool.start,
         reserve: WINDOW_START..WINDOW_END,
     };
-    let layout = Layout::new(&program, &areas.program).map_err(|error| format!("{name}: {error}"))?;
+    let placed = Placed::new(&program, loader.as_ref().map(|(_, _, loader)| loader), &areas.program);
+    let placed = placed.map_err(|error| format!("{path}: {error}"))?;
     let top = areas.arena.end;
-    let vm = Vm::new(elf::functions(file, layout.bias), &pool);
-    let mut space = Space::new(areas, vm).map_err(|_| "the VM has too little memory".to_owned())?;
-    let full = |_| format!("{name}: no memory for it; give the VM more");
-    for segment in &program.segments {
-        let backing =
-            Backing::File { name: Arc::from(name), bias: segment.offset.wrapping_sub(layout.address(segment.start)) };
-        let at = (layout.address(segment.start), segment.data);
-        space.load(&layout.pages(segment), segment.rights, backing, at).map_err(full)?;
+    let mut space = Space::new(areas, Vm::new(&pool)).map_err(|_| "the VM has too little memory".to_owned())?;
+    let mut entry = placed.program.address(program.entry);
+    (space.pages().file, space.pages().bias) = (file, placed.program.bias);
+    map(&mut space, path, file, &program, placed.program)?;
+    if let (Some((path, file, loader)), Some(layout)) = (&loader, placed.loader) {
+        map(&mut space, path, file, loader, layout)?;
+        entry = layout.address(loader.entry);
     }
-    space.load(&(top - STACK_BYTES..top), Rights::Write, Backing::Stack, (top - STACK_BYTES, &[])).map_err(full)?;
-    Ok(((Process::new(space, format!("/{name}").into_bytes()), top), program, layout))
+    // What is mapped later is another file.
+    space.pages().expect_code(Functions::unknown());
+    let stack = space.load(&(top - STACK_BYTES..top), Rights::Write, Backing::Stack, (top - STACK_BYTES, &[]));
+    stack.map_err(|_| "no memory for the stack; give the VM more".to_owned())?;
+    let page = vdso::page();
+    let at = vdso_address(top);
+    let backing = Backing::File { name: Arc::from("[vdso]"), bias: at.wrapping_neg() };
+    let loaded = space.load(&(at..at + page.len() as u64), Rights::Execute, backing, (at, &page));
+    loaded.map_err(|_| "no memory for the vDSO; give the VM more".to_owned())?;
+    let (monotonic_ns, realtime_ns) = space.pages().now();
+    let setup = fs::Setup {
+        files: &bundle.files,
+        tree: &bundle.tree,
+        program: path.as_bytes(),
+        pid: 1,
+        memory: (vreg::read().memory_bytes - vreg::read().heap_start) as usize / FILES_PART,
+        now: fs::Now { monotonic_ns, realtime_ns },
+    };
+    let mut files = Fs::new(&setup, Box::new(world::Vm)).map_err(|error| format!("the bundle's files: {error}"))?;
+    let directory = &bundle.settings.directory;
+    files.chdir(directory.as_bytes()).map_err(|error| format!("the working directory {directory}: {error}"))?;
+    let process = Process::new(space, files, path.as_bytes().to_vec());
+    Ok(Loaded { process, stack: top, program, placed, entry })
 }
 
-/// Serves a system call. Called by the assembly of `entry`.
-pub extern "C" fn serve(frame: &mut Frame) {
-    // SAFETY: one call is served at a time.
+/// The file at `path`, and what it asks for.
+fn parsed<'a>(bundle: &Bundle, path: &'a str) -> Result<(&'a str, &'static [u8], Program<'static>), String> {
+    let file = bundle.file(path).ok_or_else(|| format!("{path} is not in the bundle; pack the program again"))?;
+    let program = elf::parse(file).map_err(|error| format!("{path}: {error}"))?;
+    Ok((path, file, program))
+}
+
+fn map(space: &mut Space<Vm>, path: &str, file: &[u8], program: &Program<'_>, layout: Layout) -> Result<(), String> {
+    space.pages().expect_code(elf::functions(file, layout.bias));
+    program.load(space, layout, &Arc::from(path)).map_err(|_| format!("{path}: no memory for it; give the VM more"))
+}
+
+/// The program. One call is served at a time.
+fn running() -> &'static mut Process<Vm> {
+    // SAFETY: the entries below are not used again before they are left, and nothing else asks.
     let running = unsafe { &mut *RUNNING.0.get() };
-    let Some(process) = running else { refuse("a system call came from nowhere") };
-    match process.call(frame) {
-        Next::Return(value) => frame.rax = value,
-        Next::Exit(status) => end(process, status),
-    }
+    running.as_mut().unwrap_or_else(|| refuse("a system call came from nowhere"))
 }
 
-fn end(process: &Process<Vm>, status: u8) -> ! {
-    if status != 0 {
-        for (number, count) in &process.unserved {
-            eprintln!("denali: system call {number} is not served; it was made {count} times");
+/// Serves a system call. Called by the assembly of `entry`, as the next two: what they answer is whether the frame is to be
+/// restored whole.
+pub extern "C" fn serve(frame: &mut Frame) -> u32 {
+    let process = running();
+    let next = process.call(frame);
+    if next == Next::Return { 0 } else { finish(process, frame, next) }
+}
+
+/// Lets others run, or signals be handled: an interrupt found the program at work.
+pub extern "C" fn interrupted(frame: &mut Frame) -> u32 {
+    let process = running();
+    let next = process.interrupted(frame);
+    finish(process, frame, next)
+}
+
+/// Makes a fault a signal.
+pub extern "C" fn faulted(frame: &mut Frame) -> u32 {
+    let process = running();
+    let [vector, error_code, address] = FAULT.each_ref().map(|word| word.load(Ordering::Relaxed));
+    let mapped = process.space.accessible(address, 1, Access::Read) == 1;
+    let floating = match vector {
+        16 => x87_exceptions(),
+        19 => mxcsr(),
+        _ => 0,
+    };
+    let fault = Fault { vector, error_code, address, rip: frame.rip, mapped, floating };
+    let next = process.fault(frame, fault);
+    finish(process, frame, next)
+}
+
+#[cold]
+fn finish(process: &mut Process<Vm>, frame: &mut Frame, next: Next) -> u32 {
+    match next {
+        Next::Return | Next::Restore => {
+            // SAFETY: reads two registers.
+            unsafe { asm!("mov {:e}, cs", out(reg) frame.cs, options(nomem, nostack, preserves_flags)) };
+            // SAFETY: the same.
+            unsafe { asm!("mov {:e}, ss", out(reg) frame.ss, options(nomem, nostack, preserves_flags)) };
+            1
+        }
+        Next::Exit(status) => {
+            report::ended(process, status);
+            world::send_results(&process.files);
+            exit(status)
+        }
+        Next::Killed(signal) => {
+            report::killed(process, frame, signal);
+            world::send_results(&process.files);
+            exit(128 + signal.number())
         }
     }
-    exit(status)
 }
 
-/// A fault of the program; a system call that was not rewritten.
-fn faulted(context: &mut fault::FaultContext) -> fault::Resume {
-    if context.rip < PROGRAM_BASE {
+/// MXCSR, whose flags say what happened.
+fn mxcsr() -> u32 {
+    let mut word = 0_u32;
+    // SAFETY: writes the register's value to `word`.
+    unsafe { asm!("stmxcsr [{}]", in(reg) &mut word, options(nostack, preserves_flags)) };
+    word
+}
+
+/// The x87 exceptions that happened and are not masked.
+fn x87_exceptions() -> u32 {
+    let (mut status, mut control) = (0_u16, 0_u16);
+    // SAFETY: writes a register's value to `status`.
+    unsafe { asm!("fnstsw [{}]", in(reg) &mut status, options(nostack, preserves_flags)) };
+    // SAFETY: the same.
+    unsafe { asm!("fnstcw [{}]", in(reg) &mut control, options(nostack, preserves_flags)) };
+    u32::from(status & !control)
+}
+
+/// Vector, error code and address of the fault that is about to become a signal.
+static FAULT: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
+
+/// Whether code at this address is the program's: the library OS lies below, and stubs do that a program's code leads to.
+fn is_program(rip: u64) -> bool {
+    rip >= PROGRAM_BASE
+}
+
+/// An interrupt: a program goes on in [`interrupted`]; the library OS where it was, and looks later.
+fn redirect(rip: u64) -> u64 {
+    if is_program(rip) { entry::interrupt(rip) } else { rip }
+}
+
+/// A fault of the program, or a system call that was not rewritten.
+fn fault(context: &mut fault::FaultContext) -> fault::Resume {
+    if !is_program(context.rip) && !machine::is_stub(context.rip) {
         return fault::Resume::End;
     }
     if context.vector == fault::SYSTEM_CALL {
-        let mut frame = Frame {
-            rax: context.rax,
-            rdi: context.rdi,
-            rsi: context.rsi,
-            rdx: context.rdx,
-            r10: context.r10,
-            r8: context.r8,
-            r9: context.r9,
-            ..Frame::default()
-        };
-        serve(&mut frame);
-        context.rax = frame.rax;
+        TRAPS.note(context.rip);
+        // RCX holds its return address, as after the stub's.
+        context.rip = entry::address_of_calls();
         return fault::Resume::Continue;
     }
-    let (signal, name) = match context.vector {
-        0 | 16 | 19 => (8, "SIGFPE"),
-        6 => (4, "SIGILL"),
-        3 => (5, "SIGTRAP"),
-        17 => (7, "SIGBUS"),
-        _ => (11, "SIGSEGV"),
-    };
-    let at = clock::now().as_micros();
-    eprintln!("denali: {name} at instruction {:#x}, address {:#x}, after {at} us", context.rip, context.address);
-    exit(128 + signal)
+    for (word, value) in FAULT.iter().zip([context.vector, context.error_code, context.address]) {
+        word.store(value, Ordering::Relaxed);
+    }
+    context.rip = entry::fault(context.rip);
+    fault::Resume::Continue
+}
+
+/// System calls that came as faults.
+pub static TRAPS: Traps = Traps { count: AtomicU64::new(0), last: AtomicU64::new(0) };
+
+/// How many system calls came as faults, and the address behind the last.
+pub struct Traps {
+    pub count: AtomicU64,
+    pub last: AtomicU64,
+}
+
+impl Traps {
+    fn note(&self, rip: u64) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.last.store(rip, Ordering::Relaxed);
+    }
 }

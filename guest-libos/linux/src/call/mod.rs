@@ -1,107 +1,171 @@
-//! System calls: from a number and six words to what Linux would answer.
+//! System calls: from a number and six words to what Linux would answer, and to who runs next.
 //!
 //! Called by the image with the registers of the thread that called. Every pointer is checked against the address space
 //! before it is used: a bad one is `EFAULT` and never a fault. What is not served is `ENOSYS`, and counted by number, so
 //! that a user learns why a program failed.
+//!
+//! A call never waits inside: it stops with [`Stop::Waits`], other threads run, and it is made again when what it waits for
+//! may be there. It finds out from [`Process::again`], which keeps its deadline and what it has done so far.
 
-mod file;
+mod buffers;
+mod epoll;
 mod frame;
 mod identity;
+mod io;
+mod limits;
 mod memory;
+mod names;
+mod open;
+mod others;
+mod poll;
+mod proc;
+mod recent;
+mod run;
+mod signal;
+mod status;
+mod switch;
+mod table;
+mod thread;
 mod time;
 mod user;
 
-pub use frame::Frame;
-pub use identity::STACK_BYTES;
-pub use user::{Machine, Stream};
+#[cfg(test)]
+mod tests;
 
-use crate::{errno::Errno, mm::Space};
+pub use frame::{Extended, Frame};
+pub use identity::Identity;
+pub use limits::STACK_BYTES;
+pub use recent::{Recent, name};
+pub use user::Machine;
+
+use crate::{
+    errno::Errno,
+    fs::{self, Fs},
+    mm::Space,
+    signal::{Fault, Signal, Signals},
+    thread::{Refused, Threads, Tid, Wake},
+};
 use alloc::{collections::BTreeMap, vec::Vec};
-use linux_raw_sys::general as nr;
 
-/// What becomes of the thread that made a call.
+/// What becomes of the CPU after a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// It goes on with this in RAX.
-    Return(u64),
+    /// The thread that called goes on; of its frame only RAX was changed.
+    Return,
+    /// The frame is to be restored whole: it is another thread's, or leads elsewhere.
+    Restore,
     /// The program is over, with this status.
     Exit(u8),
+    /// A signal ended the program.
+    Killed(Signal),
 }
 
 /// A program that runs.
-#[derive(Debug)]
 pub struct Process<M: Machine> {
     /// Its memory.
     pub space: Space<M>,
+    /// Its files.
+    pub files: Fs,
     /// Its path, absolute.
     pub path: Vec<u8>,
+    /// What it was started with.
+    pub identity: Identity,
+    limits: limits::Limits,
     /// Calls that are not served, and how often each was made.
     pub unserved: BTreeMap<u32, u64>,
+    /// The last calls.
+    pub recent: Recent,
+    /// Threads and processes that were asked for and could not be.
+    pub refused: Refused,
+    threads: Threads,
+    signals: Signals,
+    /// Of each thread that does not have the CPU.
+    parked: BTreeMap<Tid, Parked>,
+    /// The thread whose extended state the CPU holds.
+    loaded: Tid,
+    /// Of the call that is made again.
+    again: Option<Again>,
+    /// The last fault: its numbers are in each signal frame.
+    fault: Fault,
+    /// Something may be due besides the call: look before the thread goes on.
+    attention: bool,
+    /// When the machine's timer is set to, in ns of its clock.
+    timer_ns: u64,
+    /// [`Fs::generation`] when those that wait for files were last asked.
+    files_seen: u64,
+}
+
+/// What is kept of a thread while others run.
+#[derive(Clone, Debug)]
+struct Parked {
+    frame: Frame,
+    fs_base: u64,
+    /// Empty where the thread's is in the CPU.
+    extended: Extended,
+    /// The call that it waits in.
+    call: Option<Waiting>,
+}
+
+/// A call that waits.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    waits: Waits,
+    number: u32,
+    arguments: [u64; 6],
+}
+
+/// What a call waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Waits {
+    on: On,
+    /// When it stops to wait, in ns of the VM's clock.
+    until_ns: Option<u64>,
+    /// What it would return if it were interrupted: bytes that it has moved. 0 for `EINTR`.
+    done: u64,
+}
+
+/// Whose change may let a call go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum On {
+    /// Nobody's but the clock's, or a signal's.
+    Time,
+    /// The thread waits in a queue of [`Threads`] already.
+    Futex,
+    /// An open file's.
+    File(fs::Wait),
+    /// Any file's.
+    Files,
+}
+
+/// A call that is made again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Again {
+    wake: Wake,
+    until_ns: Option<u64>,
+    done: u64,
+}
+
+/// Why a call has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    Error(Errno),
+    /// It waits, and is made again.
+    Waits(Waits),
+    /// The thread goes behind all others, and returns 0.
+    Yields,
+    /// The thread has ended.
+    Ended(Option<i32>),
+    /// The program has.
+    Exit(i32),
+    /// The frame was replaced (`rt_sigreturn`).
+    Replaced,
+}
+
+impl From<Errno> for Stop {
+    fn from(error: Errno) -> Self {
+        Self::Error(error)
+    }
 }
 
 /// What a call answers.
-type Answer = Result<u64, Errno>;
-
-impl<M: Machine> Process<M> {
-    /// A program in `space`.
-    pub fn new(space: Space<M>, path: Vec<u8>) -> Self {
-        Self { space, path, unserved: BTreeMap::new() }
-    }
-
-    /// Serves the call that `frame` makes.
-    pub fn call(&mut self, frame: &Frame) -> Next {
-        let number = frame.rax as u32;
-        let arguments = frame.arguments();
-        if matches!(number, nr::__NR_exit | nr::__NR_exit_group) {
-            return Next::Exit(arguments[0] as u8);
-        }
-        let answer = self.answer(number, arguments);
-        Next::Return(answer.unwrap_or_else(Errno::rax))
-    }
-
-    fn answer(&mut self, number: u32, arguments: [u64; 6]) -> Answer {
-        let [a, b, c, d, e, f] = arguments;
-        match number {
-            nr::__NR_write => self.write(a, b, c),
-            nr::__NR_writev => self.writev(a, b, c),
-            nr::__NR_read => self.read(a, b, c),
-            nr::__NR_close => self.descriptor(a).map(|_| 0),
-            nr::__NR_ioctl => self.descriptor(a).and(Err(Errno::ENOTTY)),
-            nr::__NR_fstat => self.fstat(a, b),
-            nr::__NR_newfstatat => self.newfstatat(a, b, c, d),
-            nr::__NR_readlink => self.readlink(a, b, c),
-            nr::__NR_readlinkat => self.readlink(b, c, d),
-            nr::__NR_open | nr::__NR_openat | nr::__NR_access => Err(Errno::ENOENT),
-            nr::__NR_poll => Ok(0),
-            nr::__NR_fcntl => self.descriptor(a).map(|_| 0),
-            nr::__NR_mmap => self.mmap([a, b, c, d, e, f]),
-            nr::__NR_munmap => self.space.munmap(a, b).map(|()| 0),
-            nr::__NR_mprotect => self.space.mprotect(a, b, c).map(|()| 0),
-            nr::__NR_mremap => self.space.mremap(a, b, c, d, e),
-            nr::__NR_madvise => self.space.madvise(a, b, c).map(|()| 0),
-            nr::__NR_brk => Ok(self.space.brk(a)),
-            nr::__NR_arch_prctl => self.arch_prctl(a, b),
-            nr::__NR_set_tid_address | nr::__NR_gettid | nr::__NR_getpid => Ok(identity::PROCESS),
-            nr::__NR_getuid | nr::__NR_geteuid | nr::__NR_getgid | nr::__NR_getegid => Ok(identity::USER),
-            nr::__NR_getppid => Ok(0),
-            nr::__NR_uname => self.uname(a),
-            nr::__NR_sched_getaffinity => self.sched_getaffinity(b, c),
-            nr::__NR_sched_yield => Ok(0),
-            nr::__NR_prlimit64 => self.prlimit64(b, c, d),
-            nr::__NR_getrandom => self.getrandom(a, b),
-            nr::__NR_clock_gettime => self.clock_gettime(a, b),
-            nr::__NR_clock_getres => self.clock_getres(a, b),
-            nr::__NR_gettimeofday => self.gettimeofday(a),
-            nr::__NR_time => self.time(a),
-            nr::__NR_nanosleep => self.nanosleep(a),
-            nr::__NR_rt_sigaction | nr::__NR_rt_sigprocmask | nr::__NR_sigaltstack => Ok(0),
-            nr::__NR_futex => Ok(0),
-            // Programs take the refusal well.
-            nr::__NR_rseq | nr::__NR_set_robust_list | nr::__NR_clone3 => Err(Errno::ENOSYS),
-            _ => {
-                *self.unserved.entry(number).or_default() += 1;
-                Err(Errno::ENOSYS)
-            }
-        }
-    }
-}
+type Answer = Result<u64, Stop>;

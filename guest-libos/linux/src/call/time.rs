@@ -46,17 +46,4 @@ impl<M: Machine> Process<M> {
         }
         Ok(seconds)
     }
-
-    pub(super) fn nanosleep(&mut self, address: u64) -> Answer {
-        let [seconds, ns] = self.get(address)?;
-        if ns >= NS || seconds >> 63 != 0 {
-            return Err(Errno::EINVAL);
-        }
-        let machine = self.space.pages();
-        let until = machine.now().0.saturating_add(seconds.saturating_mul(NS).saturating_add(ns));
-        while machine.now().0 < until {
-            machine.idle(until);
-        }
-        Ok(0)
-    }
 }

@@ -1,7 +1,8 @@
 //! Where a file says that its functions are: a help for the rewriter, and no more.
 
+use crate::mm::PAGE_BYTES;
 use crate::rewrite::Functions;
-use object::{Object, ObjectSection, read::elf::ElfFile64};
+use object::{Object, ObjectSection, ObjectSegment, read::elf::ElfFile64};
 
 /// The functions of `file`, which lies `bias` above its own addresses. A file that says nothing, or nonsense, gives none.
 #[must_use]
@@ -14,5 +15,21 @@ pub fn functions(file: &[u8], bias: u64) -> Functions {
     if let Some((_, table)) = section(".gopclntab") {
         return Functions::from_go_table(table);
     }
-    section(".eh_frame").map_or_else(Functions::unknown, |(address, frames)| Functions::from_unwind_tables(address, frames))
+    section(".eh_frame")
+        .map_or_else(Functions::unknown, |(address, frames)| Functions::from_unwind_tables(address, frames))
+}
+
+/// The same of a file whose bytes from `offset` on are mapped at `address`, as a dynamic loader does it.
+#[must_use]
+pub fn mapped_functions(file: &[u8], offset: u64, address: u64) -> Functions {
+    let Ok(parsed) = ElfFile64::<object::Endianness>::parse(file) else { return Functions::unknown() };
+    let holds = |(start, bytes): (u64, u64)| (start..start.saturating_add(bytes)).contains(&offset);
+    let segment = parsed.segments().find(|segment| {
+        let (start, bytes) = segment.file_range();
+        holds((start / PAGE_BYTES * PAGE_BYTES, bytes + start % PAGE_BYTES))
+    });
+    let Some(segment) = segment else { return Functions::unknown() };
+    // Where the file says that the byte at `offset` lies.
+    let own = segment.address().wrapping_add(offset.wrapping_sub(segment.file_range().0));
+    functions(file, address.wrapping_sub(own))
 }

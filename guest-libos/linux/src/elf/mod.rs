@@ -1,20 +1,28 @@
 //! Programs for Linux: what their files ask for, where they come to lie, and the stack they start with.
 //!
-//! Pure. The loader of the image calls [`parse`], chooses a [`Layout`], calls [`Program::load`], and writes the [`Start`]
-//! to the stack. The file is hostile: whatever it says, a [`Program`] keeps the rules that its documentation names.
+//! Pure. The loader of the image calls [`parse`], for the program and for the dynamic loader that it may name, has
+//! [`Placed`] choose a [`Layout`] of each, calls [`Program::load`], and writes the [`Start`] to the stack. Whoever packs
+//! calls the same, and so knows how much room to leave. The file is hostile: whatever it says, a [`Program`] keeps the
+//! rules that its documentation names.
 //!
 //! Sources: the System V ABI for x86-64, `fs/binfmt_elf.c` of Linux.
 
+mod dependencies;
 mod functions;
 mod layout;
 mod load;
 mod parse;
+mod placed;
 mod stack;
+mod symbol;
 
-pub use functions::functions;
+pub use dependencies::{Dependencies, dependencies};
+pub use functions::{functions, mapped_functions};
 pub use layout::{Layout, LayoutError};
 pub use parse::{ElfError, Program, Segment, parse};
+pub use placed::{PROGRAM_BASE, Placed};
 pub use stack::{Image, Start};
+pub use symbol::symbol;
 
 #[cfg(test)]
 mod tests;

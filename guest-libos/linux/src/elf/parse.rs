@@ -117,6 +117,9 @@ pub enum ElfError {
     /// The path of the interpreter is empty, unterminated or too long.
     #[error("the path of the dynamic loader is not 1 to {} bytes and a zero; link with -static", INTERPRETER_MAX - 1)]
     Interpreter,
+    /// The name of a library, or where to look for it, can't be read.
+    #[error("the names of its libraries are broken; link it again")]
+    Dependency,
 }
 
 /// Reads a program's `file`.

@@ -6,16 +6,21 @@ use crate::errno::Errno;
 pub(super) struct Budget {
     limit: usize,
     held: usize,
+    /// How often it was not enough.
+    pub(super) refused: u64,
 }
 
 impl Budget {
     pub(super) const fn new(limit: usize) -> Self {
-        Self { limit, held: 0 }
+        Self { limit, held: 0, refused: 0 }
     }
 
     /// Takes `bytes`, or is `ENOSPC` and takes nothing.
     pub(super) fn charge(&mut self, bytes: usize) -> Result<(), Errno> {
-        let held = self.held.checked_add(bytes).filter(|held| *held <= self.limit).ok_or(Errno::ENOSPC)?;
+        let Some(held) = self.held.checked_add(bytes).filter(|held| *held <= self.limit) else {
+            self.refused += 1;
+            return Err(Errno::ENOSPC);
+        };
         self.held = held;
         Ok(())
     }

@@ -12,6 +12,9 @@ use super::{
 use crate::errno::Errno;
 use alloc::{collections::BTreeMap, vec::Vec};
 
+/// What a hole shows.
+static ZEROS: [u8; 4096] = [0; _];
+
 /// Bytes of a regular file, sparse.
 #[derive(Debug, Default)]
 pub struct Content {
@@ -44,6 +47,11 @@ impl Content {
         self.len == 0
     }
 
+    /// All of it, if nothing of it was ever written.
+    pub(super) fn packed(&self) -> Option<&'static [u8]> {
+        (self.chunks.is_empty() && self.len == self.below.len() as u64).then_some(self.below)
+    }
+
     /// Bytes of memory that it holds or borrows.
     pub(super) fn stored(&self) -> u64 {
         self.held as u64 + self.below.len() as u64
@@ -73,6 +81,21 @@ impl Content {
             done = end;
         }
         count
+    }
+
+    /// The bytes from `offset` on, at most `count`, in pieces of at most a chunk.
+    pub(super) fn pieces(&self, offset: u64, count: usize) -> impl Iterator<Item = &[u8]> {
+        let end = offset.saturating_add(count as u64).min(self.len);
+        let mut at = offset;
+        core::iter::from_fn(move || {
+            let (index, from) = split(at);
+            let wanted = usize::try_from(end.checked_sub(at)?).unwrap_or(usize::MAX).min(CHUNK - from);
+            let stored = self.chunks.get(&index).map_or_else(|| self.below(index), Vec::as_slice);
+            let stored = stored.get(from..).filter(|rest| !rest.is_empty()).unwrap_or(&ZEROS);
+            let piece = &stored[..stored.len().min(wanted)];
+            at += piece.len() as u64;
+            (!piece.is_empty()).then_some(piece)
+        })
     }
 
     /// Writes at `offset`, which with the length is at most `i64::MAX`. The count is short where memory ends; an error

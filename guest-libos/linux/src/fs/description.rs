@@ -5,7 +5,7 @@ use super::{
     limits::MAX_DESCRIPTORS,
 };
 use crate::errno::Errno;
-use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
+use alloc::{boxed::Box, vec::Vec};
 use linux_raw_sys::general as abi;
 
 /// Flags of close_range(2).
@@ -26,37 +26,63 @@ pub(super) struct Description {
     pub(super) at: Option<(Ino, Box<[u8]>)>,
     /// What a generated file was when it was last read from the start.
     pub(super) text: Vec<u8>,
+    /// The text was made for a read that has not come yet.
+    pub(super) fresh: bool,
 }
 
-/// All descriptions, by numbers that are never used again.
+/// Places of descriptions, the low part of their numbers: no more than there can be descriptors.
+const PLACES: u64 = MAX_DESCRIPTORS.next_power_of_two() as u64;
+
+/// All descriptions, by numbers that are never used again: how many there were before, then the place.
 #[derive(Debug, Default)]
 pub(super) struct Descriptions {
-    map: BTreeMap<u64, Description>,
-    next: u64,
+    slots: Vec<Option<(u64, Description)>>,
+    free: Vec<usize>,
+    made: u64,
 }
 
 impl Descriptions {
+    #[inline]
     pub(super) fn get(&self, id: u64) -> Option<&Description> {
-        self.map.get(&id)
+        let slot = self.slots.get((id % PLACES) as usize)?.as_ref();
+        slot.filter(|(there, _)| *there == id).map(|(_, description)| description)
+    }
+
+    #[inline]
+    fn get_mut(&mut self, id: u64) -> Option<&mut Description> {
+        let slot = self.slots.get_mut((id % PLACES) as usize)?.as_mut();
+        slot.filter(|(there, _)| *there == id).map(|(_, description)| description)
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Description> {
-        self.map.values()
+        self.slots.iter().flatten().map(|(_, description)| description)
     }
 
     /// A file got another name: what was opened by the old one is called so too.
     pub(super) fn renamed(&mut self, ino: Ino, from: (Ino, &[u8]), to: (Ino, &[u8])) {
         let moved = |at: &&mut (Ino, Box<[u8]>)| (at.0, &at.1[..]) == from;
-        let opened = self.map.values_mut().filter(|open| open.ino == ino);
+        let opened = self.slots.iter_mut().flatten().map(|(_, open)| open).filter(|open| open.ino == ino);
         for at in opened.filter_map(|open| open.at.as_mut()).filter(moved) {
             *at = (to.0, to.1.into());
         }
     }
 
     fn add(&mut self, description: Description) -> u64 {
-        self.next += 1;
-        self.map.insert(self.next, description);
-        self.next
+        self.made += 1;
+        let place = self.free.pop().unwrap_or(self.slots.len());
+        let id = self.made * PLACES + place as u64;
+        if place == self.slots.len() {
+            self.slots.push(None);
+        }
+        self.slots[place] = Some((id, description));
+        id
+    }
+
+    fn remove(&mut self, id: u64) -> Option<Description> {
+        self.get(id)?;
+        let place = (id % PLACES) as usize;
+        self.free.push(place);
+        self.slots[place].take().map(|(_, description)| description)
     }
 }
 
@@ -90,7 +116,7 @@ impl Fs {
 
     pub(super) fn description_mut(&mut self, fd: i32) -> Result<&mut Description, Errno> {
         let id = self.slot(fd)?.description;
-        let open = self.descriptions.map.get_mut(&id).ok_or(Errno::EBADF)?;
+        let open = self.descriptions.get_mut(id).ok_or(Errno::EBADF)?;
         if open.flags & abi::O_PATH == 0 { Ok(open) } else { Err(Errno::EBADF) }
     }
 
@@ -108,7 +134,7 @@ impl Fs {
             self.table.resize(index + 1, None);
         }
         self.table[index] = Some(slot);
-        if let Some(description) = self.descriptions.map.get_mut(&slot.description) {
+        if let Some(description) = self.descriptions.get_mut(slot.description) {
             description.descriptors += 1;
         }
         self.touch();
@@ -124,7 +150,7 @@ impl Fs {
     ) -> Result<i32, Errno> {
         let fd = self.lowest_free(0)?;
         self.inodes.hold(ino)?;
-        let description = Description { ino, flags, offset: 0, descriptors: 0, at, text: Vec::new() };
+        let description = Description { ino, flags, offset: 0, descriptors: 0, at, text: Vec::new(), fresh: false };
         let (reads, writes) = (description.readable(), description.writable());
         if let Kind::Pipe(pipe) = &mut self.inodes.get_mut(ino)?.kind {
             pipe.readers += u32::from(reads);
@@ -169,7 +195,7 @@ impl Fs {
     pub fn close(&mut self, fd: i32) -> Result<(), Errno> {
         let slot = self.slot(fd)?;
         self.table[fd.cast_unsigned() as usize] = None;
-        let Some(description) = self.descriptions.map.get_mut(&slot.description) else { return Ok(()) };
+        let Some(description) = self.descriptions.get_mut(slot.description) else { return Ok(()) };
         description.descriptors -= 1;
         if description.descriptors == 0 {
             self.drop_description(slot.description);
@@ -179,7 +205,7 @@ impl Fs {
     }
 
     fn drop_description(&mut self, id: u64) {
-        let Some(open) = self.descriptions.map.remove(&id) else { return };
+        let Some(open) = self.descriptions.remove(id) else { return };
         if let Ok(Inode { kind: Kind::Pipe(pipe), .. }) = self.inodes.get_mut(open.ino) {
             pipe.readers -= u32::from(open.readable());
             pipe.writers -= u32::from(open.writable());

@@ -28,8 +28,8 @@ impl Fs {
         }
     }
 
-    /// What a link in /proc/self/fd says.
-    fn describe(&self, fd: i32) -> Result<Vec<u8>, Errno> {
+    /// What the link of a descriptor in /proc/self/fd says: the path that it was opened by, or what it is.
+    pub fn describe(&self, fd: i32) -> Result<Vec<u8>, Errno> {
         let ino = self.any_description(fd)?.ino;
         let text: String = match &self.inodes.get(ino)?.kind {
             Kind::Directory(_) | Kind::Descriptors(_) => return self.path_of(ino).or(Ok(b"/ (deleted)".to_vec())),

@@ -2,7 +2,8 @@
 //!
 //! [`Fs`] has a method for each call, on byte slices and plain numbers: whoever dispatches system calls checks the
 //! program's addresses, and calls. The tree is in memory: the bundle's files below, borrowed and never written; what the
-//! program writes above, bounded in bytes. The embedder is a [`World`]: standard streams, generated files, randomness.
+//! program writes above, bounded in bytes. The embedder is a [`World`]: standard streams, randomness; it
+//! also makes the text of generated files when a read asks for it.
 //!
 //! | module | what |
 //! |---|---|
@@ -31,6 +32,7 @@ mod inodes;
 pub mod limits;
 mod links;
 mod list;
+mod mapping;
 mod names;
 mod open;
 mod output;
@@ -59,9 +61,10 @@ pub use output::Output;
 pub use ready::{Stop, Wait};
 pub use status::Metadata;
 pub use timer::TimerSpec;
+pub use vectored::Buffers;
 pub use world::{Console, Events, Generated, Input, Now, Stream, World};
 
-use crate::errno::Errno;
+use crate::{bundle::Tree, errno::Errno};
 use alloc::{boxed::Box, vec::Vec};
 use description::{Descriptions, Slot};
 use inode::Ino;
@@ -71,6 +74,8 @@ use inodes::Inodes;
 pub struct Setup<'a> {
     /// Path below `/` and contents of each file of the bundle.
     pub files: &'a [(&'a str, &'static [u8])],
+    /// What the bundle holds besides, with modes and symbolic links; no path may be in both.
+    pub tree: &'a Tree<&'static [u8]>,
     /// Absolute path of the program: what `/proc/self/exe` leads to.
     pub program: &'a [u8],
     /// The process's number.
@@ -92,6 +97,8 @@ pub struct Fs {
     pid: u32,
     now: Now,
     generation: u64,
+    /// When the next timer expires, on the monotonic clock.
+    deadline: Option<u64>,
     outside_edges: u64,
     world: Box<dyn World>,
 }
@@ -110,6 +117,7 @@ impl Fs {
             pid: setup.pid,
             now: setup.now,
             generation: 0,
+            deadline: None,
             outside_edges: 0,
             world,
         };
@@ -119,8 +127,13 @@ impl Fs {
     }
 
     /// Sets the time of the calls that follow.
-    pub const fn set_now(&mut self, now: Now) {
+    #[inline]
+    pub fn set_now(&mut self, now: Now) {
         self.now = now;
+        if self.deadline.is_some_and(|deadline| deadline <= now.monotonic_ns) {
+            self.find_deadline();
+            self.touch();
+        }
     }
 
     /// The embedder's own part.
@@ -137,6 +150,12 @@ impl Fs {
     #[must_use]
     pub const fn held(&self) -> usize {
         self.inodes.budget.held()
+    }
+
+    /// How often a call was refused since the writable layer would have held too much, and how many bytes it may hold.
+    #[must_use]
+    pub const fn refused(&self) -> (u64, usize) {
+        (self.inodes.budget.refused, self.inodes.budget.limit())
     }
 
     /// Tells the embedder which of its objects were closed.

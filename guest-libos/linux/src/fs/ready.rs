@@ -4,7 +4,12 @@
 //! [`Fs::generation`] has moved, or the embedder knows of input, or [`Fs::next_deadline`] is past, the caller asks
 //! [`Fs::is_ready`] for each waiting thread and makes the call again for those that are. `poll`, `select` and
 //! `epoll_wait` are the same with [`Fs::readiness`] and [`Fs::epoll_wait`] instead.
-use super::{Fs, description::Description, inode::Inode, inode::Kind, world::Events, world::Stream};
+use super::{
+    Fs,
+    description::Description,
+    inode::{Inode, Kind},
+    world::{Events, Generated, Stream},
+};
 use crate::errno::Errno;
 use linux_raw_sys::general as abi;
 
@@ -32,6 +37,8 @@ pub enum Stop {
     Error(Errno),
     /// It failed with `EPIPE`, and the thread gets `SIGPIPE`.
     BrokenPipe,
+    /// It goes on when [`Fs::set_text`] gave the text of this file, which is made anew each time.
+    Text(Generated),
     /// It goes on when `wait` is ready, with what is left after `done` bytes. Where a signal ends it, it gave `done`, or
     /// `EINTR` for none.
     Blocked {

@@ -8,13 +8,17 @@ use super::{
     walk::Node,
     world::Generated,
 };
-use crate::errno::Errno;
+use crate::{
+    bundle::{Entry, Node as Packed},
+    errno::Errno,
+};
 use alloc::format;
 use linux_raw_sys::general as abi;
 
 /// Directories, their modes, and which file system starts there.
 const DIRECTORIES: &[(&str, u32, Mount)] = &[
     ("dev", 0o755, Mount::Dev),
+    ("dev/denali", 0o755, Mount::Dev),
     ("dev/shm", 0o1777, Mount::Dev),
     ("etc", 0o755, Mount::Root),
     ("in", 0o755, Mount::Root),
@@ -70,6 +74,7 @@ const PROCESS: &[(&str, Generated)] = &[
 
 /// Generated files of the system.
 const SYSTEM: &[(&str, Generated)] = &[
+    ("dev/denali/ready", Generated::Ready),
     ("proc/cpuinfo", Generated::Cpuinfo),
     ("proc/filesystems", Generated::Filesystems),
     ("proc/loadavg", Generated::Loadavg),
@@ -104,6 +109,9 @@ impl Fs {
         for (path, mode, mount) in DIRECTORIES {
             self.lay(path, Kind::Directory(Directory::new()), *mode, Some(*mount))?;
         }
+        for (path, entry) in setup.tree.entries() {
+            self.unpack(path, entry)?;
+        }
         for (path, bytes) in setup.files {
             // A bundle does not say which of its files are programs.
             self.lay(path, Kind::File(Content::borrowed(bytes)), 0o755, None)?;
@@ -131,12 +139,12 @@ impl Fs {
         let pid = self.pid;
         self.lay("proc/self", Kind::Symlink(format!("{pid}").as_bytes().into()), 0o777, None)?;
         for (name, file) in PROCESS {
-            self.lay(&format!("proc/{pid}/{name}"), Kind::Generated(*file), 0o444, None)?;
+            self.lay(format!("proc/{pid}/{name}"), Kind::Generated(*file), 0o444, None)?;
         }
-        self.lay(&format!("proc/{pid}/fd"), Kind::Descriptors(Directory::new()), 0o500, None)?;
-        self.lay(&format!("proc/{pid}/exe"), Kind::Symlink(setup.program.into()), 0o777, None)?;
-        self.lay(&format!("proc/{pid}/cwd"), Kind::WorkingDirectory, 0o777, None)?;
-        self.lay(&format!("proc/{pid}/root"), Kind::Symlink(b"/"[..].into()), 0o777, None)?;
+        self.lay(format!("proc/{pid}/fd"), Kind::Descriptors(Directory::new()), 0o500, None)?;
+        self.lay(format!("proc/{pid}/exe"), Kind::Symlink(setup.program.into()), 0o777, None)?;
+        self.lay(format!("proc/{pid}/cwd"), Kind::WorkingDirectory, 0o777, None)?;
+        self.lay(format!("proc/{pid}/root"), Kind::Symlink(b"/"[..].into()), 0o777, None)?;
         Ok(())
     }
 
@@ -147,38 +155,60 @@ impl Fs {
         Ok(())
     }
 
+    /// Puts an entry of the bundle's tree where it belongs. A directory that is there takes the mode.
+    fn unpack(&mut self, path: &[u8], entry: &Entry<&'static [u8]>) -> Result<(), Errno> {
+        let kind = match &entry.node {
+            Packed::Directory => {
+                let ino = self.lead(path)?;
+                self.inodes.get_mut(ino)?.mode = entry.mode;
+                return Ok(());
+            }
+            Packed::File(bytes) => Kind::File(Content::borrowed(bytes)),
+            Packed::Symlink(text) => Kind::Symlink(text.as_slice().into()),
+        };
+        self.lay(path, kind, entry.mode, None).map(|_| ())
+    }
+
     /// Puts an inode at a path below the root, with the directories that lead to it. `EINVAL` for a path that a bundle
     /// may not have.
-    fn lay(&mut self, path: &str, kind: Kind, mode: u32, mount: Option<Mount>) -> Result<Ino, Errno> {
-        let (directories, name) = path.rsplit_once('/').unwrap_or(("", path));
+    fn lay(&mut self, path: impl AsRef<[u8]>, kind: Kind, mode: u32, mount: Option<Mount>) -> Result<Ino, Errno> {
+        let path = path.as_ref();
+        let slash = path.iter().rposition(|byte| *byte == b'/');
+        let (directories, name) = slash.map_or((&[][..], path), |slash| (&path[..slash], &path[slash + 1..]));
+        let at = self.lead(directories)?;
+        self.lay_one(at, name, kind, mode, mount)
+    }
+
+    /// The directory at a path below the root, made with those that lead to it where it is not there.
+    fn lead(&mut self, path: &[u8]) -> Result<Ino, Errno> {
         let mut at = Ino::ROOT;
-        for name in directories.split('/').filter(|name| !name.is_empty()) {
+        for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
             check_name(name)?;
-            at = match self.entry(at, name.as_bytes())? {
+            at = match self.entry(at, name)? {
                 Some(Node::Inode(ino)) => ino,
                 _ => self.lay_one(at, name, Kind::Directory(Directory::new()), 0o755, None)?,
             };
             self.inodes.get(at)?.directory()?;
         }
-        self.lay_one(at, name, kind, mode, mount)
+        Ok(at)
     }
 
-    fn lay_one(&mut self, parent: Ino, name: &str, kind: Kind, mode: u32, mount: Option<Mount>) -> Result<Ino, Errno> {
+    fn lay_one(&mut self, parent: Ino, name: &[u8], kind: Kind, mode: u32, mount: Option<Mount>) -> Result<Ino, Errno> {
         check_name(name)?;
-        if self.entry(parent, name.as_bytes())?.is_some() {
+        if self.entry(parent, name)?.is_some() {
             return Err(Errno::EEXIST);
         }
         let mount = mount.map_or_else(|| self.mount(parent), Ok)?;
-        self.inodes.add_named(parent, name.as_bytes(), Inode::new(kind, mode, mount, self.now), self.now)
+        self.inodes.add_named(parent, name, Inode::new(kind, mode, mount, self.now), self.now)
     }
 }
 
 /// `EINVAL` for what is not the name of a file.
-fn check_name(name: &str) -> Result<(), Errno> {
+fn check_name(name: &[u8]) -> Result<(), Errno> {
     match name {
-        "" | "." | ".." => Err(Errno::EINVAL),
+        b"" | b"." | b".." => Err(Errno::EINVAL),
         _ if name.len() > NAME_MAX => Err(Errno::ENAMETOOLONG),
-        _ if name.contains('\0') => Err(Errno::EINVAL),
+        _ if name.contains(&0) => Err(Errno::EINVAL),
         _ => Ok(()),
     }
 }

@@ -107,6 +107,7 @@ impl Fs {
         timer.deadline = (new.value_ns > 0).then(|| start.saturating_add(new.value_ns));
         timer.interval = new.interval_ns;
         timer.sets += 1;
+        self.find_deadline();
         self.touch();
         Ok(old)
     }
@@ -120,13 +121,18 @@ impl Fs {
     }
 
     /// When, on the monotonic clock, a timer makes something ready that is not now: nothing needs to be looked at before,
-    /// except when [`Fs::generation`] moves.
+    /// except when [`Fs::generation`] moves, as it does when [`Fs::set_now`] passes this.
     #[must_use]
-    pub fn next_deadline(&self) -> Option<u64> {
+    pub const fn next_deadline(&self) -> Option<u64> {
+        self.deadline
+    }
+
+    /// Finds it anew.
+    pub(super) fn find_deadline(&mut self) {
         let timer = |description: &Description| match &self.inodes.get(description.ino).ok()?.kind {
             Kind::Timer(timer) => timer.wakes(self.now),
             _ => None,
         };
-        self.descriptions.all().filter_map(timer).min()
+        self.deadline = self.descriptions.all().filter_map(timer).min();
     }
 }

@@ -5,7 +5,7 @@ use super::{
     limits::{MAX_GENERATED, MAX_TRANSFER},
     pipe::Flow,
     ready::{Stop, Wait, stream},
-    world::{Events, Input},
+    world::{Events, Generated, Input},
 };
 use crate::errno::Errno;
 use alloc::vec::Vec;
@@ -94,7 +94,10 @@ impl Fs {
                 return Ok(count);
             }
             Kind::Directory(_) | Kind::Descriptors(_) => return Err(Errno::EISDIR.into()),
-            Kind::Generated(_) => return Ok(self.read_generated(fd, buffer, offset)?),
+            Kind::Generated(file) => {
+                let file = *file;
+                return self.read_generated(fd, file, buffer, offset);
+            }
             Kind::Device(device) => return Ok(read_device(*device, buffer, &mut *self.world)),
             Kind::Standard(_) if buffer.is_empty() => return Ok(0),
             Kind::Standard(_) => match self.world.read(buffer) {
@@ -120,6 +123,7 @@ impl Fs {
             Kind::Timer(timer) => {
                 let count = timer.take(now);
                 if count > 0 {
+                    self.find_deadline();
                     buffer[..8].copy_from_slice(&count.to_ne_bytes());
                     return Ok(8);
                 }
@@ -144,23 +148,33 @@ impl Fs {
     }
 
     /// A generated file is made anew when it is read from its start.
-    fn read_generated(&mut self, fd: i32, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
-        let open = self.description(fd)?;
-        let Kind::Generated(file) = self.inodes.get(open.ino)?.kind else { return Err(Errno::EINVAL) };
-        if offset == 0 || open.text.is_empty() {
-            let mut text = Vec::new();
-            self.world.generate(file, &mut text);
-            text.truncate(MAX_GENERATED);
-            let held = core::mem::take(&mut self.description_mut(fd)?.text).len();
-            self.inodes.budget.release(held);
-            self.inodes.budget.charge(text.len()).map_err(|_| Errno::ENOMEM)?;
-            self.description_mut(fd)?.text = text;
+    fn read_generated(&mut self, fd: i32, file: Generated, buffer: &mut [u8], offset: u64) -> Result<usize, Stop> {
+        if buffer.is_empty() {
+            return Ok(0);
         }
-        let text = &self.description(fd)?.text;
-        let rest = usize::try_from(offset).ok().and_then(|offset| text.get(offset..)).unwrap_or(&[]);
+        let open = self.description_mut(fd)?;
+        if !open.fresh && (offset == 0 || open.text.is_empty()) {
+            return Err(Stop::Text(file));
+        }
+        open.fresh = false;
+        let rest = usize::try_from(offset).ok().and_then(|offset| open.text.get(offset..)).unwrap_or(&[]);
         let count = rest.len().min(buffer.len());
         buffer[..count].copy_from_slice(&rest[..count]);
         Ok(count)
+    }
+
+    /// Gives a generated file the text that the next read of `fd` finds; what is beyond [`MAX_GENERATED`] is cut. `ENOMEM`
+    /// if the memory of files does not hold it.
+    pub fn set_text(&mut self, fd: i32, mut text: Vec<u8>) -> Result<(), Errno> {
+        text.truncate(MAX_GENERATED);
+        let open = self.description_mut(fd)?;
+        open.fresh = false;
+        let held = core::mem::take(&mut open.text).len();
+        self.inodes.budget.release(held);
+        self.inodes.budget.charge(text.len()).map_err(|_| Errno::ENOMEM)?;
+        let open = self.description_mut(fd)?;
+        (open.fresh, open.text) = (true, text);
+        Ok(())
     }
 
     /// How much was written, and where that ends.

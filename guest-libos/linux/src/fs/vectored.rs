@@ -3,12 +3,19 @@ use super::{Fs, Stop, limits::PIPE_ATOMIC};
 use crate::errno::Errno;
 use alloc::vec::Vec;
 
+/// Buffers to read into, given one at a time: those of a program may overlap.
+pub trait Buffers {
+    /// The buffer at `place`, from 0; `None` after the last.
+    fn buffer(&mut self, place: usize) -> Option<&mut [u8]>;
+}
+
 impl Fs {
     /// readv(2), or with an offset preadv(2).
-    pub fn readv(&mut self, fd: i32, buffers: &mut [&mut [u8]], offset: Option<i64>) -> Result<usize, Stop> {
+    pub fn readv(&mut self, fd: i32, buffers: &mut impl Buffers, offset: Option<i64>) -> Result<usize, Stop> {
         let mut done = 0;
         let mut first = true;
-        for buffer in buffers {
+        for place in 0.. {
+            let Some(buffer) = buffers.buffer(place) else { break };
             // An empty vector still finds out whether the descriptor can be read; empty parts of others say nothing.
             if buffer.is_empty() && !first {
                 continue;

@@ -1,5 +1,4 @@
-//! What the embedder gives: the three standard streams, generated files, randomness, and the readiness of what is its own.
-use alloc::vec::Vec;
+//! What the embedder gives: the three standard streams, randomness, and the readiness of what is its own.
 
 /// What reading standard input gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,10 +35,12 @@ pub trait Console {
     fn writable(&self, stream: Stream) -> bool;
 }
 
-/// A file whose contents are made when it is read.
+/// A file whose contents are made when it is read: [`Stop::Text`](super::Stop::Text).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "each is the file of its name")]
 pub enum Generated {
+    /// The job's arguments, for a program that is ready for it.
+    Ready,
     ProcCmdline,
     ProcComm,
     ProcEnviron,
@@ -78,9 +79,6 @@ pub enum Generated {
 
 /// Everything that the file system asks its embedder for.
 pub trait World: Console {
-    /// Appends the contents of `file` to `out`. What is beyond [`MAX_GENERATED`](super::limits::MAX_GENERATED) is cut.
-    fn generate(&mut self, file: Generated, out: &mut Vec<u8>);
-
     /// Fills `buffer` with bytes for keys.
     fn random(&mut self, buffer: &mut [u8]);
 

@@ -122,10 +122,27 @@ impl<P: Pages> Space<P> {
         &mut self.store.pages
     }
 
+    /// The same, to be looked at.
+    pub(crate) fn machine(&self) -> &P {
+        &self.store.pages
+    }
+
     /// Bytes in all mappings.
     #[must_use]
     pub fn mapped(&self) -> u64 {
         self.mappings.total()
+    }
+
+    /// Bytes that all mappings with memory can have together.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        [&self.areas.program, &self.areas.arena].into_iter().map(|area| area.end - area.start).sum()
+    }
+
+    /// Whether all of a range is mapped, with whatever rights.
+    #[must_use]
+    pub fn is_mapped(&self, address: u64, bytes: u64) -> bool {
+        address.checked_add(bytes).is_some_and(|end| self.covered(&(address..end)))
     }
 
     /// Sets the most bytes in all mappings, `RLIMIT_AS`; those that are there stay.

@@ -1,5 +1,6 @@
 //! The numbers of signals, and sets of them.
 use crate::errno::Errno;
+use core::fmt;
 use linux_raw_sys::general as raw;
 
 /// A signal: 1 to 64.
@@ -12,12 +13,22 @@ macro_rules! signals {
         impl Signal {
             $(pub const $name: Self = Self(raw::$name as u8);)*
         }
+
+        /// Its name in Linux' headers, or its number.
+        impl fmt::Display for Signal {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match *self {
+                    $(Self::$name => f.write_str(stringify!($name)),)*
+                    Self(number) => write!(f, "signal {number}"),
+                }
+            }
+        }
     };
 }
 
 signals! {
-    SIGILL SIGTRAP SIGABRT SIGBUS SIGFPE SIGKILL SIGUSR1 SIGSEGV SIGUSR2 SIGPIPE SIGALRM SIGTERM SIGCHLD SIGCONT
-    SIGSTOP SIGTSTP SIGTTIN SIGTTOU SIGURG SIGVTALRM SIGPROF SIGWINCH SIGSYS
+    SIGHUP SIGINT SIGQUIT SIGILL SIGTRAP SIGABRT SIGBUS SIGFPE SIGKILL SIGUSR1 SIGSEGV SIGUSR2 SIGPIPE SIGALRM SIGTERM SIGCHLD SIGCONT
+    SIGSTOP SIGTSTP SIGTTIN SIGTTOU SIGURG SIGVTALRM SIGPROF SIGWINCH SIGIO SIGPWR SIGXCPU SIGXFSZ SIGSTKFLT SIGSYS
 }
 
 impl Signal {

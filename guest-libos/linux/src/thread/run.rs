@@ -52,8 +52,13 @@ impl Threads {
     /// ready. `None`: no timer is wanted.
     #[must_use]
     pub fn next_timer(&self) -> Option<u64> {
-        let slice = (self.current.is_some() && !self.ready.is_empty()).then_some(self.slice_end_ns);
-        [slice, self.next_deadline()].into_iter().flatten().min()
+        [self.next_slice(), self.next_deadline()].into_iter().flatten().min()
+    }
+
+    /// When the current thread's slice ends, in ns of the VM's clock, if others are ready.
+    #[must_use]
+    pub fn next_slice(&self) -> Option<u64> {
+        (self.current.is_some() && !self.ready.is_empty()).then_some(self.slice_end_ns)
     }
 
     fn next_deadline(&self) -> Option<u64> {

@@ -1,8 +1,9 @@
 //! Calls on names and files, with the errors that their manual pages give.
 use super::{super::limits, new, with_memory};
 use crate::{
+    bundle::Tree,
     errno::Errno,
-    fs::{Fs, Now, Stop, Timespec, Touch},
+    fs::{Fs, Generated, Now, Stop, Timespec, Touch},
 };
 use linux_raw_sys::{general as abi, ioctl};
 
@@ -244,17 +245,24 @@ fn devices_are_there() {
 
 #[test]
 fn proc_tells_of_the_process() {
-    let (mut fs, streams) = new();
+    let (mut fs, _) = new();
     assert_eq!(fs.readlinkat(CWD, b"/proc/self/exe").unwrap(), b"/bin/program");
     assert_eq!(fs.readlinkat(CWD, b"/proc/self").unwrap(), b"7");
-    assert_eq!(contents(&mut fs, "/proc/7/maps"), b"ProcMaps 1\n");
+    let fd = open(&mut fs, "/proc/7/maps", 0).unwrap();
+    assert_eq!(fs.read(fd, &mut [0; 4]), Err(Stop::Text(Generated::ProcMaps)));
     let fd = open(&mut fs, "/sys/devices/system/cpu/online", 0).unwrap();
-    let mut buffer = [0; 4];
-    fs.pread(fd, &mut buffer, 2).unwrap();
-    assert_eq!(&buffer, b"usOn");
-    fs.read(fd, &mut buffer).unwrap();
-    fs.read(fd, &mut buffer).unwrap();
-    assert_eq!((&buffer, streams.borrow().generated), (b"Onli", 3));
+    let (mut buffer, wanted) = ([0; 4], Err(Stop::Text(Generated::CpusOnline)));
+    assert_eq!(fs.pread(fd, &mut buffer, 2), wanted);
+    fs.set_text(fd, b"first text".to_vec()).unwrap();
+    assert_eq!((fs.pread(fd, &mut buffer, 2), &buffer), (Ok(4), b"rst "));
+    assert_eq!(fs.read(fd, &mut buffer), wanted);
+    fs.set_text(fd, b"second".to_vec()).unwrap();
+    assert_eq!((fs.read(fd, &mut buffer), &buffer), (Ok(4), b"seco"));
+    assert_eq!((fs.read(fd, &mut buffer), &buffer[..2]), (Ok(2), &b"nd"[..]));
+    assert_eq!(fs.read(fd, &mut buffer), Ok(0));
+    let held = fs.held();
+    fs.set_text(fd, Vec::new()).unwrap();
+    assert_eq!((fs.pread(fd, &mut buffer, 0), fs.held()), (Ok(0), held - 6));
     assert_eq!(open(&mut fs, "/proc/self/maps", abi::O_RDWR), Err(Errno::EROFS));
     assert_eq!(open(&mut fs, "/proc/x", CREATE), Err(Errno::EROFS));
     assert_eq!(fs.unlinkat(CWD, b"/proc/cpuinfo", 0), Err(Errno::EROFS));
@@ -350,7 +358,8 @@ fn bundles_that_do_not_fit_are_refused() {
         (&[("../a", b"")], Errno::EINVAL),
         (&[("a/", b"")], Errno::EINVAL),
     ] {
-        let setup = super::Setup { files, program: b"/a", pid: 1, memory: 1 << 20, now: super::NOW };
+        let setup =
+            super::Setup { files, tree: &Tree::default(), program: b"/a", pid: 1, memory: 1 << 20, now: super::NOW };
         assert_eq!(Fs::new(&setup, Box::new(super::Desk(Default::default()))).err(), Some(error));
     }
 }

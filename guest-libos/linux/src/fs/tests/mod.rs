@@ -5,9 +5,11 @@ mod host;
 mod model;
 mod ours;
 mod streams;
+mod tree;
 mod waiting;
 
-use super::{Console, Events, Fs, Generated, Input, Now, Setup, Stream, World};
+use super::{Buffers, Console, Events, Fs, Input, Now, Setup, Stream, World};
+use crate::bundle::Tree;
 use std::{cell::RefCell, collections::VecDeque, rc::Rc};
 
 /// What the streams of a test have: shared with the test.
@@ -20,7 +22,12 @@ struct Streams {
     room: usize,
     outside: Events,
     closed: Vec<u64>,
-    generated: u32,
+}
+
+impl Buffers for Vec<&mut [u8]> {
+    fn buffer(&mut self, place: usize) -> Option<&mut [u8]> {
+        self.get_mut(place).map(|buffer| &mut **buffer)
+    }
 }
 
 struct Desk(Rc<RefCell<Streams>>);
@@ -57,12 +64,6 @@ impl Console for Desk {
 }
 
 impl World for Desk {
-    fn generate(&mut self, file: Generated, out: &mut Vec<u8>) {
-        let mut streams = self.0.borrow_mut();
-        streams.generated += 1;
-        out.extend_from_slice(format!("{file:?} {}\n", streams.generated).as_bytes());
-    }
-
     fn random(&mut self, buffer: &mut [u8]) {
         buffer.fill(4);
     }
@@ -83,7 +84,7 @@ const FILES: &[(&str, &[u8])] =
 /// A file system with a small bundle and `memory` bytes.
 fn with_memory(memory: usize) -> (Fs, Rc<RefCell<Streams>>) {
     let streams = Rc::new(RefCell::new(Streams { room: 1 << 20, ..Streams::default() }));
-    let setup = Setup { files: FILES, program: b"/bin/program", pid: 7, memory, now: NOW };
+    let setup = Setup { files: FILES, tree: &Tree::default(), program: b"/bin/program", pid: 7, memory, now: NOW };
     (Fs::new(&setup, Box::new(Desk(streams.clone()))).unwrap(), streams)
 }
 

@@ -261,7 +261,7 @@ fn no_argument_panics() {
             }
             let _ = (fs.sendfile(fd, 7, Some(offset), 100), fs.sendfile(1, fd, Some(offset), usize::MAX));
             let _ = (
-                fs.readv(fd, &mut [&mut [0; 3], &mut [0; 3]], Some(offset)),
+                fs.readv(fd, &mut vec![&mut [0; 3][..], &mut [0; 3]], Some(offset)),
                 fs.writev(fd, &[&[0; 5000]], Some(offset)),
             );
             let _ = (fs.ftruncate(fd, offset), fs.fcntl(fd, 1031, offset.cast_unsigned()));

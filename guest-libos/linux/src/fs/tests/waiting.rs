@@ -123,7 +123,7 @@ fn done(result: Result<usize, Stop>) -> Result<usize, Errno> {
     result.map_err(|stop| match stop {
         Stop::Error(error) => error,
         Stop::BrokenPipe => Errno::EPIPE,
-        Stop::Blocked { .. } => panic!("{stop:?}"),
+        Stop::Text(_) | Stop::Blocked { .. } => panic!("{stop:?}"),
     })
 }
 

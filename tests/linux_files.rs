@@ -1,0 +1,150 @@
+//! Programs for Linux, as compilers make them: in a VM they say what they say on the host.
+//!
+//! What is tested with a C compiler or busybox is left out, and says so, where there is none.
+
+use crate::harness::{Denali, Place};
+use std::{
+    ffi::OsStr,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// What every program here reads.
+const INPUT: &str = "one\ntwo\n\nand the last without an end";
+
+/// Compiles a program in `source`, with the words of a command line before its name.
+fn compiled(place: &Place, source: &str, name: &str, compiler: &[&str]) -> Option<PathBuf> {
+    let (source, program) = (place.write(&format!("{name}.source"), source), place.path(name));
+    let [command, options @ ..] = compiler else { return None };
+    let mut command = Command::new(command);
+    let built = command.args(options).arg("-o").arg(&program).arg(source).output();
+    match built {
+        Ok(built) => {
+            assert!(built.status.success(), "{command:?}: {}", String::from_utf8_lossy(&built.stderr));
+            Some(program)
+        }
+        Err(error) => {
+            eprintln!("left out, there is no {command:?}: {error}");
+            None
+        }
+    }
+}
+
+/// Status, output and errors of a program on the host.
+fn on_host<S: AsRef<OsStr>>(program: &Path, arguments: &[S], input: &str) -> (Option<i32>, String, String) {
+    let mut command = Command::new(program);
+    command.args(arguments).env("LC_ALL", "C").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it can be started");
+    // A program need not read what it is given.
+    let _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
+    let done = child.wait_with_output().expect("it ends");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    (done.status.code(), text(done.stdout), text(done.stderr))
+}
+
+/// The same in a VM.
+fn in_vm(run: Denali, input: &str) -> (Option<i32>, String, String) {
+    let done = run.input(input).run();
+    (done.status.code(), done.text(), done.stderr.clone())
+}
+
+fn directory(place: &Place) -> String {
+    let directory = place.path("work");
+    std::fs::create_dir_all(&directory).expect("a directory");
+    directory.to_str().expect("text").to_owned()
+}
+
+#[test]
+fn c_libraries_find_their_files() {
+    for (name, compiler) in
+        [("glibc", &["gcc", "-O1", "-static", "-x", "c"][..]), ("musl", &["musl-gcc", "-O1", "-static", "-x", "c"])]
+    {
+        let place = Place::new();
+        let Some(program) = compiled(&place, include_str!("linux_files/files.c"), name, compiler) else { continue };
+        let host = on_host(&program, &[&directory(&place), "7"], INPUT);
+        let guest = in_vm(place.denali(["run"]).arg(&program).args(["--", "/tmp", "7"]), INPUT);
+        assert_eq!(guest, host, "{name}");
+        assert_eq!(host.0, Some(7));
+    }
+}
+
+fn rust_program(place: &Place) -> PathBuf {
+    let target = ["--edition=2024", "--target=x86_64-unknown-linux-gnu", "-Ctarget-feature=+crt-static", "-O"];
+    let compiler = [&["rustc", "--crate-type=bin", "--crate-name=files"][..], &target].concat();
+    compiled(place, include_str!("linux_files/files.rs"), "files", &compiler).expect("there is a Rust compiler")
+}
+
+#[test]
+fn the_standard_library_finds_its_files() {
+    let place = Place::new();
+    let program = rust_program(&place);
+    let host = on_host(&program, &[&directory(&place)], INPUT);
+    let guest = in_vm(place.denali(["run"]).arg(&program).args(["--", "/tmp"]), INPUT);
+    assert_eq!(guest, host);
+    assert_eq!(host.0, Some(0));
+}
+
+#[test]
+fn what_is_below_out_is_the_result() {
+    let place = Place::new();
+    let run = place.denali(["run", "--output-dir", "results"]).arg(rust_program(&place));
+    run.args(["--", "/tmp", "/out/first", "/out/deep/er/second", "/tmp/lost"]).input("").succeed();
+    let read = |name: &str| std::fs::read_to_string(place.path("results").join(name));
+    assert_eq!(read("first").expect("a result"), "/out/first\n");
+    assert_eq!(read("deep/er/second").expect("a result"), "/out/deep/er/second\n");
+    assert_eq!(std::fs::read_dir(place.path("results")).expect("a directory").count(), 2);
+}
+
+#[test]
+fn a_program_answers_line_by_line() {
+    let Some(busybox) = busybox() else { return };
+    let place = Place::new();
+    let mut program = place.denali(["run"]).arg(busybox).args(["--", "sed", "-u", "s/^/said: /"]).start();
+    for line in ["first", "second"] {
+        program.say(format!("{line}\n").as_bytes());
+        program.hear(&format!("said: {line}\n"));
+    }
+    assert_eq!(program.finish().text(), "said: first\nsaid: second\n");
+}
+
+/// A busybox that needs no libraries.
+fn busybox() -> Option<&'static Path> {
+    let path = Path::new("/bin/busybox");
+    let program = std::fs::read(path).unwrap_or_default();
+    let found = !program.is_empty() && !program.windows(15).any(|bytes| bytes == b"ld-linux-x86-64");
+    if !found {
+        eprintln!("left out, there is no static {}", path.display());
+    }
+    found.then_some(path)
+}
+
+#[test]
+fn busybox_does_as_on_the_host() {
+    let Some(busybox) = busybox() else { return };
+    let place = Place::new();
+    for applet in [
+        &["sha256sum"][..],
+        &["md5sum", "-"],
+        &["sort", "-r"],
+        &["wc"],
+        &["tac"],
+        &["head", "-n", "2"],
+        &["grep", "-c", "t"],
+        &["awk", "{ print NR, length($0) }"],
+        &["sed", "s/o/0/g"],
+        &["od", "-c"],
+        &["base64"],
+        &["tr", "a-z", "A-Z"],
+        &["seq", "3", "5"],
+        &["expr", "6", "*", "7"],
+        &["dirname", "/a/b"],
+        &["cat", "/etc/nothing"],
+        &["test", "-e", "/nowhere"],
+        &["false"],
+    ] {
+        let host = on_host(busybox, applet, INPUT);
+        let guest = in_vm(place.denali(["run"]).arg(busybox).arg("--").args(applet), INPUT);
+        assert_eq!(guest, host, "{applet:?}");
+    }
+}
