@@ -69,6 +69,34 @@ fn c_libraries_find_their_files() {
     }
 }
 
+#[test]
+fn threads_take_turns_and_signals_come() {
+    for (name, compiler) in [
+        ("glibc", &["gcc", "-O1", "-static", "-pthread", "-x", "c"][..]),
+        ("musl", &["musl-gcc", "-O1", "-static", "-pthread", "-x", "c"]),
+    ] {
+        let place = Place::new();
+        let Some(program) = compiled(&place, include_str!("linux_files/threads.c"), name, compiler) else { continue };
+        let none: [&str; 0] = [];
+        let host = on_host(&program, &none, "");
+        assert_eq!(in_vm(place.denali(["run"]).arg(&program), ""), host, "{name}");
+        assert_eq!(host.0, Some(9));
+    }
+}
+
+#[test]
+fn a_crash_is_told_with_its_function_and_the_last_calls() {
+    let place = Place::new();
+    let source = "#include <unistd.h>\n\
+        __attribute__((noinline)) void crash(int *word) { *word = 1; }\n\
+        int main(void) { close(99); crash((int *)8); return 0; }\n";
+    let Some(program) = compiled(&place, source, "crashing", &["gcc", "-O1", "-static", "-x", "c"]) else { return };
+    let (status, _, errors) = in_vm(place.denali(["run"]).arg(&program), "");
+    assert_eq!(status, Some(139));
+    assert!(errors.contains("SIGSEGV at ") && errors.contains("(crash+0x0), address 0x8"), "{errors}");
+    assert!(errors.trim_end().ends_with("close = EBADF"), "{errors}");
+}
+
 fn rust_program(place: &Place) -> PathBuf {
     let target = ["--edition=2024", "--target=x86_64-unknown-linux-gnu", "-Ctarget-feature=+crt-static", "-O"];
     let compiler = [&["rustc", "--crate-type=bin", "--crate-name=files"][..], &target].concat();

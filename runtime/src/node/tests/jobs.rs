@@ -127,7 +127,9 @@ async fn a_lost_worker_costs_tries_and_nothing_else() {
     let grid = Grid::start("[node]\nslots = 2").await;
     let (client, other) = (grid.client(1).await, grid.client(2).await);
     let seen = client.run(&job("once", "die-once"), b"").await;
-    assert_eq!((seen.started, &seen.output[&Channel::Output][..]), (2, &b"first try"[..]));
+    assert_eq!(seen.output[&Channel::Output], b"first try");
+    // The submission is answered when it is durable, and the first try may have started and ended by then.
+    assert!((1..=2).contains(&seen.started), "{}", seen.started);
     for word in ["die", "garbage", "start-twice"] {
         let seen = client.run(&job(word, word), b"").await;
         assert!(matches!(seen.result.unwrap().outcome, Outcome::Lost(_)));
