@@ -1,7 +1,7 @@
 //! The virtual instructions.
 
 use core::arch::asm;
-use denali_abi::instruction::{CHECKPOINT, IDLE, KICK, MAP, PROTECT, TERMINATE};
+use denali_abi::instruction::{CHECKPOINT, IDLE, KICK, PAGES_IN_PLACE, PROTECT, TERMINATE};
 
 /// IDLE: gives up the CPU until something happens or the VM's clock reaches `until_ns`.
 pub fn idle(until_ns: u64) {
@@ -32,20 +32,20 @@ pub unsafe fn protect(address: u64, bytes: u64, rights: u64) {
     // SAFETY: by the caller's promise; no register but RAX is changed.
     unsafe {
         asm!("out {port}, eax", port = const PROTECT, in("rdi") address, in("rsi") bytes, in("rdx") rights,
-             lateout("rax") _, options(nostack));
+             in("r10") PAGES_IN_PLACE, lateout("rax") _, options(nostack));
     }
 }
 
-/// MAP: moves pages of the heap to the window, or, with no `rights`, back; see [`denali_abi::instruction::MAP`]. Gives how many
-/// bytes, at the end, were not moved for want of page tables.
+/// PROTECT: moves pages of the heap to the window, or back; see [`denali_abi::instruction::PROTECT`]. Gives how many bytes, at
+/// the end, were not moved for want of page tables.
 ///
 /// # Safety
 /// The program must be able to live without the pages where they are before: no reference may be used that leads there.
-pub unsafe fn map(address: u64, bytes: u64, rights: u64, pages: u64) -> u64 {
+pub unsafe fn move_pages(address: u64, bytes: u64, rights: u64, pages: u64) -> u64 {
     let left;
     // SAFETY: by the caller's promise; no register but RAX is changed.
     unsafe {
-        asm!("out {port}, eax", port = const MAP, in("rdi") address, in("rsi") bytes, in("rdx") rights,
+        asm!("out {port}, eax", port = const PROTECT, in("rdi") address, in("rsi") bytes, in("rdx") rights,
              in("r10") pages, lateout("rax") left, options(nostack));
     }
     left

@@ -1,9 +1,9 @@
-//! The virtual instruction MAP, on KVM: pages that are somewhere else than in memory, and what of it is refused.
+//! The virtual instruction PROTECT that moves pages, on KVM: pages that are somewhere else than in memory, and what of it is refused.
 
 mod guest;
 
 use denali_abi::{
-    instruction::{CHECKPOINT, PROTECT, RIGHT_EXECUTE, RIGHT_READ, RIGHT_WRITE},
+    instruction::{CHECKPOINT, PAGES_RETURN, PROTECT, RIGHT_EXECUTE, RIGHT_READ, RIGHT_WRITE},
     memory::{
         CONTROL, IMAGE_BASE, REGISTERS, STACK_BOTTOM, SUPERVISOR_BASE, WINDOW_END, WINDOW_START, WINDOW_TABLES_MIN,
     },
@@ -50,7 +50,7 @@ fn pages_keep_their_contents_on_the_way_there_and_back() {
         .load_rax(FAR + 2 * PAGE + 8)
         .keep_rax(1)
         .store_rax(FAR + 12 * PAGE)
-        .map(FAR - 3 * PAGE, 16 * PAGE, 0, 0)
+        .map(FAR - 3 * PAGE, 16 * PAGE, 0, PAGES_RETURN)
         .keep_rax(2)
         .load_rax(HEAP + 15 * PAGE)
         .keep_rax(3)
@@ -68,7 +68,7 @@ fn a_page_is_at_one_address() {
     let there = map(FAR, PAGE, WRITE, HEAP).load_rax(FAR).store_rax(FAR);
     assert_eq!(fault(&there.clone().load_rax(HEAP)).0, page(HEAP, Access::Read));
     assert_eq!(fault(&there.clone().load_rax(FAR + PAGE)).0, page(FAR + PAGE, Access::Read));
-    let back = there.map(FAR, PAGE, 0, 0).load_rax(HEAP).store_rax(HEAP);
+    let back = there.map(FAR, PAGE, 0, PAGES_RETURN).load_rax(HEAP).store_rax(HEAP);
     assert_eq!(fault(&back.clone().load_rax(FAR)).0, page(FAR, Access::Read));
     // And to another place.
     let code = back.map(FAR + PAGE, PAGE, WRITE, HEAP).load_rax(FAR + PAGE).store_rax(FAR);
@@ -90,7 +90,7 @@ fn rights_are_those_that_the_page_was_given_last() {
     assert_eq!(fault(&code.store_rax(FAR)).0, page(FAR, Access::Write));
     // Rights at its own address don't matter, and are not what it comes back with.
     let code = Asm::new().instruction(PROTECT, HEAP, PAGE, 0).map(FAR, PAGE, WRITE, HEAP).store_rax(FAR);
-    let code = code.instruction(PROTECT, FAR, PAGE, 0).map(FAR, PAGE, 0, 0).store_rax(HEAP).terminate(7);
+    let code = code.instruction(PROTECT, FAR, PAGE, 0).map(FAR, PAGE, 0, PAGES_RETURN).store_rax(HEAP).terminate(7);
     assert_eq!(run(&code).outcome, Outcome::Exited(7));
 }
 
@@ -115,7 +115,7 @@ fn what_is_not_the_guests_heap_is_refused() {
         (u64::MAX - PAGE + 1, PAGE, WRITE, HEAP),
         (u64::MAX - PAGE + 1, 2 * PAGE, WRITE, HEAP),
         (FAR, u64::MAX - PAGE + 1, WRITE, HEAP),
-        (WINDOW_START - PAGE, PAGE, 0, 0),
+        (WINDOW_START - PAGE, PAGE, 0, PAGES_RETURN),
         // Not in the heap.
         (FAR, PAGE, WRITE, 0),
         (FAR, PAGE, WRITE, REGISTERS),
@@ -131,15 +131,15 @@ fn what_is_not_the_guests_heap_is_refused() {
         (FAR, PAGE, WRITE, FAR),
         registers_too_large,
         // Nothing is there.
-        (FAR, PAGE, 0, 0),
+        (FAR, PAGE, 0, PAGES_RETURN),
     ] {
         let (cause, at) = fault(&map(address, bytes, rights, pages).terminate(0));
-        let refused = matches!(&cause, FaultCause::VirtualInstruction { name, .. } if name == "MAP");
+        let refused = matches!(&cause, FaultCause::VirtualInstruction { name, .. } if name == "PROTECT");
         assert!(refused, "{bytes:#x} bytes at {pages:#x} to {address:#x} with {rights:#x}: {cause:?}");
         assert!((IMAGE_BASE..IMAGE_BASE + 0x100).contains(&at), "{at:#x}");
     }
     // Of nothing.
-    assert_eq!(run(&map(FAR, 0, WRITE, MEMORY).map(FAR, 0, 0, 0).terminate(1)).outcome, Outcome::Exited(1));
+    assert_eq!(run(&map(FAR, 0, WRITE, MEMORY).map(FAR, 0, 0, PAGES_RETURN).terminate(1)).outcome, Outcome::Exited(1));
     let first = DATA + 32 * PAGE + MIB / 4 + MIB;
     assert_eq!(run(&map(WINDOW_END - PAGE, PAGE, WRITE, first).terminate(1)).outcome, Outcome::Exited(1));
 }
@@ -147,22 +147,23 @@ fn what_is_not_the_guests_heap_is_refused() {
 #[test]
 fn no_page_is_shown_twice_nor_covered() {
     let shown = || map(FAR, 4 * PAGE, WRITE, HEAP);
-    for (name, code) in [
-        ("MAP", shown().map(FAR + 4 * PAGE, PAGE, WRITE, HEAP + 2 * PAGE)),
-        ("MAP", shown().map(FAR + 4 * PAGE, 8 * PAGE, CODE, HEAP - 5 * PAGE)),
-        ("MAP", shown().map(FAR + 3 * PAGE, PAGE, WRITE, HEAP + 4 * PAGE)),
-        ("MAP", shown().map(FAR - 600 * PAGE, 601 * PAGE, WRITE, HEAP - 610 * PAGE)),
-        ("MAP", shown().map(FAR, 5 * PAGE, 0, 0)),
-        ("MAP", shown().map(FAR - PAGE, 2 * PAGE, 0, 0)),
-        ("PROTECT", shown().instruction(PROTECT, HEAP, PAGE, WRITE)),
-        ("PROTECT", shown().instruction(PROTECT, HEAP - 4 * PAGE, 8 * PAGE, CODE)),
-        ("PROTECT", shown().instruction(PROTECT, FAR, 5 * PAGE, RIGHT_READ)),
-        ("PROTECT", Asm::new().instruction(PROTECT, FAR, PAGE, RIGHT_READ)),
-        ("PROTECT", Asm::new().instruction(PROTECT, WINDOW_END - PAGE, 2 * PAGE, RIGHT_READ)),
-    ] {
+    let refused = [
+        shown().map(FAR + 4 * PAGE, PAGE, WRITE, HEAP + 2 * PAGE),
+        shown().map(FAR + 4 * PAGE, 8 * PAGE, CODE, HEAP - 5 * PAGE),
+        shown().map(FAR + 3 * PAGE, PAGE, WRITE, HEAP + 4 * PAGE),
+        shown().map(FAR - 600 * PAGE, 601 * PAGE, WRITE, HEAP - 610 * PAGE),
+        shown().map(FAR, 5 * PAGE, 0, PAGES_RETURN),
+        shown().map(FAR - PAGE, 2 * PAGE, 0, PAGES_RETURN),
+        shown().instruction(PROTECT, HEAP, PAGE, WRITE),
+        shown().instruction(PROTECT, HEAP - 4 * PAGE, 8 * PAGE, CODE),
+        shown().instruction(PROTECT, FAR, 5 * PAGE, RIGHT_READ),
+        Asm::new().instruction(PROTECT, FAR, PAGE, RIGHT_READ),
+        Asm::new().instruction(PROTECT, WINDOW_END - PAGE, 2 * PAGE, RIGHT_READ),
+    ];
+    for (n, code) in refused.into_iter().enumerate() {
         let cause = fault(&code.terminate(0)).0;
-        let refused = matches!(&cause, FaultCause::VirtualInstruction { name: of, .. } if of == name);
-        assert!(refused, "{name}: {cause:?}");
+        let refused = matches!(&cause, FaultCause::VirtualInstruction { name, .. } if name == "PROTECT");
+        assert!(refused, "{n}: {cause:?}");
     }
 }
 
@@ -179,7 +180,7 @@ fn where_tables_run_out_the_guest_is_told() {
     // The first page still fits: tables lead there, but for the last.
     code =
         code.map(more.0, 3 * PAGE, WRITE, more.1).keep_rax(0).map(more.0 + PAGE, PAGE, WRITE, HEAP - PAGE).keep_rax(1);
-    code = code.map(WINDOW_START, PAGE, 0, 0).map(more.0 + PAGE, PAGE, WRITE, HEAP - PAGE).keep_rax(2);
+    code = code.map(WINDOW_START, PAGE, 0, PAGES_RETURN).map(more.0 + PAGE, PAGE, WRITE, HEAP - PAGE).keep_rax(2);
     let ended = run(&code.store_rax(more.0 + PAGE).send_result().terminate(0));
     assert_eq!(ended.outcome, Outcome::Exited(0));
     let left = if tables.is_multiple_of(2) { 2 * PAGE } else { 3 * PAGE };
@@ -220,7 +221,7 @@ fn copies_and_hardware_that_is_put_back_have_the_window_of_the_checkpoint() {
         .store_rax(FAR)
         .map(FAR + (1 << 30), PAGE, WRITE, HEAP + 2 * PAGE)
         .store_rax(FAR + (1 << 30))
-        .map(FAR + PAGE, PAGE, 0, 0)
+        .map(FAR + PAGE, PAGE, 0, PAGES_RETURN)
         .load_rax(HEAP + PAGE)
         .keep_rax(1)
         .instruction(PROTECT, FAR, PAGE, RIGHT_READ)
@@ -291,7 +292,7 @@ fn tables_that_are_used_again_lead_where_they_should() {
             code = code.mov(guest::Reg::Rax, n + (round + 1) * PAGES).store_rax(place(n));
         }
         for n in 0..PAGES {
-            code = code.map(place(n), PAGE, 0, 0);
+            code = code.map(place(n), PAGE, 0, PAGES_RETURN);
             code = expect(code.load_rax(HEAP + n * PAGE), n + (round + 1) * PAGES);
         }
     }

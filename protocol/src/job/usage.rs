@@ -22,7 +22,7 @@ pub struct Exits {
     pub idle: u64,
     /// TERMINATE: one at the end of a job that ended itself.
     pub terminate: u64,
-    /// PROTECT and MAP.
+    /// PROTECT.
     pub protect: u64,
     /// CHECKPOINT.
     pub checkpoint: u64,

@@ -11,7 +11,7 @@
 //!                   rings: transmit, then receive, read-write
 //!                   heap, read-write, to the end of memory
 //! 0x0040_0000_0000  the VMM's own pages: no guest access
-//! 0x0100_0000_0000  window: nothing, until MAP moves pages of the heap there
+//! 0x0100_0000_0000  window: nothing, until PROTECT moves pages of the heap there
 //! 0x0200_0000_0000  its end
 //! ```
 
@@ -42,7 +42,7 @@ pub const MEMORY_BYTES_MAX: u64 = 16 << 30;
 /// First address above all guest memory: the VMM's own pages start here, at 256 GiB.
 pub const SUPERVISOR_BASE: u64 = 0x40_0000_0000;
 
-/// First address of the window, to which [`crate::instruction::MAP`] moves pages.
+/// First address of the window, to which [`crate::instruction::PROTECT`] moves pages.
 pub const WINDOW_START: u64 = 1 << 40;
 
 /// End of the window, which is 1 TiB.

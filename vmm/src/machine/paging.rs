@@ -15,7 +15,7 @@ const ACCESSED_DIRTY: u64 = 1 << 5 | 1 << 6;
 const NO_EXECUTE: u64 = 1 << 63;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
-/// A bit that CPUs ignore, here of entries that are not present: a page that MAP moved away, or moved here without rights.
+/// A bit that CPUs ignore, here of entries that are not present: a page that PROTECT moved away, or moved here without rights.
 const MOVED: u64 = 1 << 9;
 
 /// The entry at a page's own address while it is in the window.

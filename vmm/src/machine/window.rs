@@ -1,4 +1,4 @@
-//! The window: addresses above all memory to which MAP moves pages of a guest's memory. Plans what changes in the page tables;
+//! The window: addresses above all memory to which PROTECT moves pages of a guest's memory. Plans what changes in the page tables;
 //! who holds the VM writes it (`vm::change`).
 //!
 //! Kept true: a page of memory is at one address, its own or one of the window, so no page is writable at one and executable at

@@ -1,4 +1,4 @@
-//! The virtual instructions PROTECT and MAP: changing the page tables of a guest.
+//! The virtual instruction PROTECT: changing the page tables of a guest.
 //!
 //! KVM's shadow page tables (on hosts without nested paging) do not see what the VMM writes into a guest's page tables
 //! from outside. So the entries are staged in the supervisor slot, and a stub copies them at CPL 0, where KVM looks.
@@ -12,7 +12,10 @@ use crate::{
         window::{PageTables, WindowError},
     },
 };
-use denali_abi::memory::{IMAGE_BASE, PAGE_BYTES, STACK_BOTTOM, STACK_TOP, WINDOW_END, WINDOW_START};
+use denali_abi::{
+    instruction::{PAGES_IN_PLACE, PAGES_RETURN},
+    memory::{IMAGE_BASE, PAGE_BYTES, STACK_BOTTOM, STACK_TOP, WINDOW_END, WINDOW_START},
+};
 use std::ops::Range;
 
 /// Why a change is refused, or could not be made.
@@ -56,36 +59,29 @@ pub(super) struct Change {
 }
 
 impl Change {
-    /// The PROTECT that the guest just exited with.
-    pub(super) fn protect(machine: &mut VirtualMachine, memory_bytes: u64) -> Result<Self, ChangeError> {
-        let registers = arguments(machine);
+    /// The PROTECT that the guest just exited with, whose heap starts at `heap_start`.
+    pub(super) fn new(machine: &mut VirtualMachine, heap_start: u64, memory_bytes: u64) -> Result<Self, ChangeError> {
+        machine.complete_exit();
+        let registers = machine.registers();
         let (address, bytes) = (registers.rdi, registers.rsi);
         let rights = Rights::from_bits(registers.rdx)?;
-        let allowed = [STACK_BOTTOM..STACK_TOP, IMAGE_BASE..memory_bytes, WINDOW_START..WINDOW_END];
-        let addresses = pages(address, bytes, &allowed)?;
-        let addresses = addresses.ok_or(ChangeError::Range { address, bytes, memory_bytes })?;
-        Ok(Self { registers, kind: Kind::Protect(rights), addresses, memory_bytes })
-    }
-
-    /// The MAP that the guest just exited with, whose heap starts at `heap_start`.
-    pub(super) fn map(machine: &mut VirtualMachine, heap_start: u64, memory_bytes: u64) -> Result<Self, ChangeError> {
-        let registers = arguments(machine);
-        let bytes = registers.rsi;
         let within = |address, allowed: Range<u64>| {
             let (from, to) = (allowed.start, allowed.end);
             pages(address, bytes, &[allowed])?.ok_or(ChangeError::Outside { address, bytes, from, to })
         };
-        let kind = match Rights::from_bits(registers.rdx)? {
-            Rights::None => Kind::Hide,
-            rights => Kind::Show(rights, within(registers.r10, heap_start..memory_bytes)?.start),
+        let (kind, addresses) = match registers.r10 {
+            PAGES_IN_PLACE => {
+                let allowed = [STACK_BOTTOM..STACK_TOP, IMAGE_BASE..memory_bytes, WINDOW_START..WINDOW_END];
+                let addresses = pages(address, bytes, &allowed)?;
+                (Kind::Protect(rights), addresses.ok_or(ChangeError::Range { address, bytes, memory_bytes })?)
+            }
+            PAGES_RETURN => (Kind::Hide, within(address, WINDOW_START..WINDOW_END)?),
+            moved => {
+                let moved = within(moved, heap_start..memory_bytes)?.start;
+                (Kind::Show(rights, moved), within(address, WINDOW_START..WINDOW_END)?)
+            }
         };
-        let addresses = within(registers.rdi, WINDOW_START..WINDOW_END)?;
         Ok(Self { registers, kind, addresses, memory_bytes })
-    }
-
-    /// The instruction's name.
-    pub(super) fn name(&self) -> &'static str {
-        if matches!(self.kind, Kind::Protect(_)) { "PROTECT" } else { "MAP" }
     }
 
     /// The guest's registers, just after the instruction.
@@ -122,11 +118,6 @@ impl Change {
         machine.set_registers(Registers { rax: self.addresses.end - self.addresses.start, ..self.registers });
         true
     }
-}
-
-fn arguments(machine: &mut VirtualMachine) -> Registers {
-    machine.complete_exit();
-    machine.registers()
 }
 
 /// The addresses of whole pages, if they lie within one of the ranges.

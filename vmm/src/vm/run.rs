@@ -13,7 +13,7 @@ use crate::{
     nic::cable::is_untouched,
 };
 use denali_abi::{
-    instruction::{CHECKPOINT, IDLE, IDLE_FOREVER, KICK, MAP, PROTECT, STATUS_OUT_OF_MEMORY, TERMINATE},
+    instruction::{CHECKPOINT, IDLE, IDLE_FOREVER, KICK, PROTECT, STATUS_OUT_OF_MEMORY, TERMINATE},
     memory::REGISTERS,
     registers::{VirtualRegisters, pending},
 };
@@ -230,7 +230,7 @@ impl Vm {
             Exit::Out { .. } if stub_at(registers.rip).is_some() => self.stub(&registers, told),
             Exit::Out { port: IDLE, plain: true } => self.idle(registers, frame),
             Exit::Out { port: TERMINATE, plain: true } => self.terminate(&registers),
-            Exit::Out { port: port @ (PROTECT | MAP), plain: true } => self.change(port, &registers),
+            Exit::Out { port: PROTECT, plain: true } => self.change(&registers),
             Exit::Out { port: CHECKPOINT, plain: true } => self.checkpoint(registers),
             Exit::Out { port: KICK, .. } => self.kick(frame),
             Exit::Out { port, .. } | Exit::In { port } => self.fault(&registers, FaultCause::UnknownPort { port }),
@@ -331,20 +331,16 @@ impl Vm {
         }
     }
 
-    fn change(&mut self, port: u16, registers: &Registers) -> Next {
+    fn change(&mut self, registers: &Registers) -> Next {
         self.exits.protect += 1;
         self.hardware.supervisor_changed = true;
         let (machine, memory_bytes) = (&mut self.hardware.machine, self.limits.memory_bytes);
-        let begun = match port {
-            MAP => Change::map(machine, self.gateway.rings().end(), memory_bytes),
-            _ => Change::protect(machine, memory_bytes),
-        };
-        match begun {
+        match Change::new(machine, self.gateway.rings().end(), memory_bytes) {
             Ok(change) => {
                 self.changing = Some(change);
                 Next::Enter(self.happened())
             }
-            Err(error) => self.change_failed(if port == MAP { "MAP" } else { "PROTECT" }, registers, &error),
+            Err(error) => self.change_failed(registers, &error),
         }
     }
 
@@ -361,17 +357,17 @@ impl Vm {
             }
             Ok(false) => Next::Enter(self.happened()),
             Err(error) => {
-                let (name, registers) = (changing.name(), changing.registers());
-                self.change_failed(name, &registers, &error)
+                let registers = changing.registers();
+                self.change_failed(&registers, &error)
             }
         }
     }
 
-    fn change_failed(&mut self, name: &str, registers: &Registers, error: &ChangeError) -> Next {
+    fn change_failed(&mut self, registers: &Registers, error: &ChangeError) -> Next {
         match error {
             ChangeError::Stub => ended(Outcome::Lost(error.to_string())),
             error => {
-                let (name, detail) = (name.to_owned(), error.to_string());
+                let (name, detail) = ("PROTECT".to_owned(), error.to_string());
                 self.fault(registers, FaultCause::VirtualInstruction { name, detail })
             }
         }

@@ -1,7 +1,7 @@
 //! The few instructions that hand-made guests need, and the frame by which they say what they saw.
 
 use denali_abi::{
-    instruction::{MAP, TERMINATE},
+    instruction::{PAGES_IN_PLACE, PROTECT, TERMINATE},
     job::{HEADER_BYTES, KIND, OUTPUT, PORT, UDP_HEADERS_BYTES},
     memory::{CONTROL, REGISTERS},
     registers::{Control, VirtualRegisters},
@@ -79,9 +79,11 @@ impl Asm {
         self.mov(Reg::Rdi, rdi).mov(Reg::Rsi, rsi).mov(Reg::Rdx, rdx).out(port)
     }
 
-    /// MAP.
+    /// PROTECT of pages that are to be somewhere else.
     pub(crate) fn map(self, address: u64, bytes: u64, rights: u64, pages: u64) -> Self {
-        self.raw(&[0x49, 0xba]).raw(&pages.to_le_bytes()).instruction(MAP, address, bytes, rights) // mov r10, pages
+        let code = self.raw(&[0x49, 0xba]).raw(&pages.to_le_bytes()); // mov r10, pages
+        let code = code.instruction(PROTECT, address, bytes, rights);
+        code.raw(&[0x49, 0xba]).raw(&PAGES_IN_PLACE.to_le_bytes())
     }
 
     /// TERMINATE.

@@ -9,7 +9,7 @@ use core::{
     time::Duration,
 };
 use denali_abi::{
-    instruction::{RIGHT_EXECUTE, RIGHT_READ, RIGHT_WRITE},
+    instruction::{PAGES_RETURN, RIGHT_EXECUTE, RIGHT_READ, RIGHT_WRITE},
     memory::PAGE_BYTES,
 };
 use denali_guest::{Job, clock, instruction, interrupt, random, vreg};
@@ -145,7 +145,7 @@ impl Vm {
     /// Moves pages of the reserve back to where they were.
     fn unmap(&mut self, range: Range<u64>) {
         // SAFETY: the address space released the range: the program and this library refer to nothing in it.
-        unsafe { instruction::map(range.start, range.end - range.start, 0, 0) };
+        unsafe { instruction::move_pages(range.start, range.end - range.start, 0, PAGES_RETURN) };
     }
 }
 
@@ -187,7 +187,7 @@ impl Pages for Vm {
             }
             let (address, bytes) = (piece.address, piece.pages.end - piece.pages.start);
             // SAFETY: the pages are the pool's alone: nothing refers to them.
-            let left = unsafe { instruction::map(address, bytes, rights.bits(), piece.pages.start) };
+            let left = unsafe { instruction::move_pages(address, bytes, rights.bits(), piece.pages.start) };
             if left > 0 {
                 self.unmap(range.start..address + bytes - left);
                 self.pool.give(&range);

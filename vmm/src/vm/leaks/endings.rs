@@ -79,7 +79,7 @@ pub(super) fn all() -> Vec<Ending> {
         Ending { cancelled: true, ..exits("cancelled while running", 'x', cancelled) },
         Ending { cancelled: true, ..exits("cancelled while idle", 'i', cancelled) },
         Ending { cancelled: true, ..exits("cancelled in the middle of a PROTECT", 'p', cancelled) },
-        Ending { cancelled: true, ..exits("cancelled in the middle of a MAP", 'q', cancelled) },
+        Ending { cancelled: true, ..exits("cancelled while pages are moved", 'q', cancelled) },
         Ending {
             after: After::Unquiet,
             ..exits("TERMINATE with the trap flag", 'f', |outcome| *outcome == Outcome::Exited(0x5a))

@@ -162,19 +162,20 @@
 
 # PROTECT of a page.
 .macro protect address, rights
+    xor r10d, r10d
     mov rdi, \address
     mov esi, 0x1000
     mov edx, \rights
     out 0xd3, eax
 .endm
 
-# MAP of a page.
+# PROTECT of a page that is to be somewhere else.
 .macro map address, rights, page
     mov r10, \page
     mov rdi, \address
     mov esi, 0x1000
     mov edx, \rights
-    out 0xd5, eax
+    out 0xd3, eax
 .endm
 
 .pushsection .rodata.denali_leaks, "a"
@@ -454,7 +455,7 @@ denali_leaks_idle_and_see:
     jne denali_leaks_ud2
     mov qword ptr [rbx], rbx
     # They are what is behind.
-    map {window}, 0, 0
+    map {window}, 0, -1
     mov rax, qword ptr [REGISTERS + {heap_start}]
     cmp qword ptr [rax + 0x20000], rbx
     jne denali_leaks_ud2
@@ -470,6 +471,7 @@ denali_leaks_protect:
     mov rsi, qword ptr [REGISTERS + {memory_bytes}]
     sub rsi, rdi
     mov edx, 1
+    xor r10d, r10d
     out 0xd3, eax
     jmp denali_leaks_protect
 denali_leaks_map:
@@ -480,9 +482,9 @@ denali_leaks_map:
     sub rsi, r10
     mov rdi, {window} + 0x400000
     mov edx, 1
-    out 0xd5, eax
-    xor edx, edx
-    out 0xd5, eax
+    out 0xd3, eax
+    mov r10, -1
+    out 0xd3, eax
     jmp denali_leaks_map
 denali_leaks_page:
     mov qword ptr [0x10], rax
