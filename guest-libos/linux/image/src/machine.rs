@@ -203,6 +203,12 @@ impl Pages for Vm {
     }
 }
 
+/// Nanoseconds since the VM started, and since 1970.
+pub fn now() -> (u64, u64) {
+    let now = clock::now_ns();
+    (now, denali_guest::vreg::read().realtime_base_ns.wrapping_add(now))
+}
+
 impl Machine for Vm {
     fn bytes(&self, range: Range<u64>) -> &[u8] {
         // SAFETY: the pages are the program's and can be read, as the caller made sure; while this library runs, the program
@@ -284,8 +290,7 @@ impl Machine for Vm {
     }
 
     fn now(&self) -> (u64, u64) {
-        let now = clock::now_ns();
-        (now, denali_guest::vreg::read().realtime_base_ns.wrapping_add(now))
+        now()
     }
 
     fn cpu_ns(&self) -> u64 {

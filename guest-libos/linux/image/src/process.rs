@@ -146,14 +146,12 @@ fn load(bundle: &Bundle, memory: Range<u64>) -> Result<Loaded, String> {
     let backing = Backing::File { name: Arc::from("[vdso]"), bias: at.wrapping_neg() };
     let loaded = space.load(&(at..at + page.len() as u64), Rights::Execute, backing, (at, &page));
     loaded.map_err(|_| "no memory for the vDSO; give the VM more".to_owned())?;
-    let (monotonic_ns, realtime_ns) = space.pages().now();
     let setup = fs::Setup {
         files: &bundle.files,
         tree: &bundle.tree,
         program: path.as_bytes(),
         pid: 1,
         memory: (vreg::read().memory_bytes - vreg::read().heap_start) as usize / FILES_PART,
-        now: fs::Now { monotonic_ns, realtime_ns },
     };
     let mut files = Fs::new(&setup, Box::new(world::Vm)).map_err(|error| format!("the bundle's files: {error}"))?;
     let directory = &bundle.settings.directory;

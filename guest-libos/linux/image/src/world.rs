@@ -1,8 +1,9 @@
 //! What files need of the VM: the standard streams, randomness, and where the results of the job go.
 
+use crate::machine;
 use alloc::vec;
 use denali_guest::{OutputFile, embedded_io::Write, eprintln, random};
-use denali_linux::fs::{Console, Fs, Input, Output, Stream, World};
+use denali_linux::fs::{Console, Fs, Input, Now, Output, Stream, World};
 
 /// Most named results of a job, and bytes of the name of one: the VMM ends a VM that has more.
 const RESULTS: usize = 256;
@@ -44,6 +45,11 @@ impl Console for Vm {
 }
 
 impl World for Vm {
+    fn now(&self) -> Now {
+        let (monotonic_ns, realtime_ns) = machine::now();
+        Now { monotonic_ns, realtime_ns }
+    }
+
     fn random(&mut self, buffer: &mut [u8]) {
         random::fill(buffer);
     }

@@ -53,20 +53,22 @@ impl<M: Machine> Process<M> {
         self.files.set_text(descriptor as i32, text)
     }
 
-    pub(super) fn read(&mut self, descriptor: u64, address: u64, bytes: u64) -> Answer {
+    /// `read`, and with an offset `pread64`.
+    pub(super) fn read(&mut self, descriptor: u64, address: u64, bytes: u64, offset: Option<u64>) -> Answer {
         self.again = None;
-        let buffer = buffers::output(&mut self.space, address, clip(bytes))?;
-        let mut result = self.files.read(descriptor as i32, buffer);
+        let read = |process: &mut Self| {
+            let buffer = buffers::output(&mut process.space, address, clip(bytes))?;
+            match offset {
+                None => process.files.read(descriptor as i32, buffer),
+                Some(offset) => process.files.pread(descriptor as i32, buffer, offset.cast_signed()),
+            }
+        };
+        let mut result = read(self);
         if let Err(fs::Stop::Text(file)) = result {
             self.give_text(descriptor, file)?;
-            let buffer = buffers::output(&mut self.space, address, clip(bytes))?;
-            result = self.files.read(descriptor as i32, buffer);
+            result = read(self);
         }
         self.moved(result, 0)
-    }
-
-    pub(super) fn pread64(&mut self, descriptor: u64, address: u64, bytes: u64, offset: u64) -> Answer {
-        self.readv_pieces(descriptor, &[(address, clip(bytes))], Some(offset))
     }
 
     /// `readv`, `preadv` and `preadv2`; without an offset at the file's own.

@@ -3,7 +3,6 @@
 use super::{Again, Extended, Frame, Machine, Next, On, Parked, Process, Stop, Waiting};
 use crate::{
     errno::Errno,
-    fs,
     signal::Times,
     thread::{self, NEVER, Tid, Wait, Wake},
 };
@@ -111,8 +110,7 @@ impl<M: Machine> Process<M> {
         for tid in tids {
             self.threads.interrupt(tid);
         }
-        self.files
-            .set_now(fs::Now { monotonic_ns: now_ns, realtime_ns: times.now.realtime_base_ns.wrapping_add(now_ns) });
+        self.files.tick(now_ns);
         let seen = self.files.generation();
         let due = self.files.next_deadline().is_some_and(|due| due <= now_ns);
         if seen != self.files_seen || due || self.space.pages().take_input() {

@@ -1,7 +1,7 @@
 //! Which call is which: those on files. The others are in `others`.
 
 use super::{Answer, Machine, Process, buffers, io::offset2, poll::Timeout};
-use crate::{errno::Errno, fs};
+use crate::errno::Errno;
 use linux_raw_sys::general as nr;
 
 /// The working directory, where a path is relative.
@@ -21,8 +21,6 @@ fn nothing((): ()) -> u64 {
 impl<M: Machine> Process<M> {
     /// What a call answers that is not one of `others`.
     pub(super) fn answer_with_files(&mut self, number: u32, arguments: [u64; 6]) -> Answer {
-        let (monotonic_ns, realtime_ns) = self.space.pages().now();
-        self.files.set_now(fs::Now { monotonic_ns, realtime_ns });
         let answer = self.transfer(number, arguments);
         // Who waits for what the call changed goes on soon.
         self.attention |= self.files.generation() != self.files_seen && !self.parked.is_empty();
@@ -33,9 +31,9 @@ impl<M: Machine> Process<M> {
     fn transfer(&mut self, number: u32, arguments: [u64; 6]) -> Answer {
         let [a, b, c, d, e, f] = arguments;
         match number {
-            nr::__NR_read => self.read(a, b, c),
+            nr::__NR_read => self.read(a, b, c, None),
             nr::__NR_write => self.write(a, b, c),
-            nr::__NR_pread64 => self.pread64(a, b, c, d),
+            nr::__NR_pread64 => self.read(a, b, c, Some(d)),
             nr::__NR_pwrite64 => self.pwrite64(a, b, c, d),
             nr::__NR_readv => self.readv(a, b, c, None),
             nr::__NR_writev => self.writev(a, b, c, None),

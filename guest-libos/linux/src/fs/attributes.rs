@@ -51,7 +51,7 @@ impl Fs {
     }
 
     fn chmod(&mut self, node: Node, mode: u32) -> Result<(), Errno> {
-        let now = self.now;
+        let now = self.world.now();
         if self.is_link(node) {
             return Err(Errno::EOPNOTSUPP);
         }
@@ -77,7 +77,7 @@ impl Fs {
     }
 
     fn chown(&mut self, node: Node, uid: u32, gid: u32) -> Result<(), Errno> {
-        let now = self.now;
+        let now = self.world.now();
         let inode = self.attributes(node)?;
         if uid != u32::MAX {
             inode.uid = uid;
@@ -117,7 +117,7 @@ impl Fs {
             None if flags != 0 => return Err(Errno::EINVAL),
             None => self.opened(dirfd)?,
         };
-        let now = self.now;
+        let now = self.world.now();
         let present = Timespec::from_ns(now.realtime_ns);
         let inode = self.attributes(node)?;
         times[0].apply(&mut inode.atime, present);

@@ -172,7 +172,7 @@ impl Fs {
     ) -> Result<i32, Errno> {
         self.lowest_free(0)?;
         // Memory for what is not a file's is ENOMEM.
-        let ino = self.inodes.add(Inode::new(kind, mode, mount, self.now)).map_err(|_| Errno::ENOMEM)?;
+        let ino = self.inodes.add(Inode::new(kind, mode, mount, self.world.now())).map_err(|_| Errno::ENOMEM)?;
         self.install(ino, flags, None, close_on_exec)
     }
 

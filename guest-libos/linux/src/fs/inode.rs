@@ -8,7 +8,7 @@ use super::{
     event::Counter,
     pipe::Pipe,
     timer::Timer,
-    world::{Generated, Now},
+    world::{Generated, Now, World},
 };
 use crate::errno::Errno;
 use alloc::boxed::Box;
@@ -58,6 +58,13 @@ pub(super) enum Kind {
     Epoll(Epoll),
     /// An object of the embedder.
     Outside(u64),
+}
+
+impl Kind {
+    /// Whether its descriptions have an offset.
+    pub(super) const fn seekable(&self) -> bool {
+        matches!(self, Self::File(_) | Self::Directory(_) | Self::Descriptors(_) | Self::Device(_) | Self::Generated(_))
+    }
 }
 
 /// Which file system it would be on Linux: neither links nor renames go from one to another.
@@ -138,6 +145,13 @@ impl Inode {
     /// Its attributes or names changed.
     pub(super) const fn changed(&mut self, now: Now) {
         self.ctime = Timespec::from_ns(now.realtime_ns);
+    }
+
+    /// It was read: its access time moves as with Linux's `relatime`, but for that of a file read again after a day.
+    pub(super) fn was_read(&mut self, world: &dyn World) {
+        if self.atime <= self.mtime || self.atime <= self.ctime {
+            self.accessed(world.now());
+        }
     }
 
     pub(super) const fn accessed(&mut self, now: Now) {

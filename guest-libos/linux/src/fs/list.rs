@@ -51,7 +51,7 @@ impl Fs {
             return Err(Errno::EINVAL);
         }
         self.description_mut(fd)?.offset = next;
-        let now = self.now;
+        let now = self.world.now();
         self.inodes.get_mut(ino)?.accessed(now);
         Ok(used)
     }

@@ -82,8 +82,6 @@ pub struct Setup<'a> {
     pub pid: u32,
     /// Bytes that the writable layer may hold.
     pub memory: usize,
-    /// The time.
-    pub now: Now,
 }
 
 /// The files and descriptors of a process.
@@ -95,7 +93,6 @@ pub struct Fs {
     cwd: Ino,
     umask: u32,
     pid: u32,
-    now: Now,
     generation: u64,
     /// When the next timer expires, on the monotonic clock.
     deadline: Option<u64>,
@@ -115,7 +112,6 @@ impl Fs {
             cwd: Ino::ROOT,
             umask: 0o022,
             pid: setup.pid,
-            now: setup.now,
             generation: 0,
             deadline: None,
             outside_edges: 0,
@@ -126,11 +122,9 @@ impl Fs {
         Ok(fs)
     }
 
-    /// Sets the time of the calls that follow.
-    #[inline]
-    pub fn set_now(&mut self, now: Now) {
-        self.now = now;
-        if self.deadline.is_some_and(|deadline| deadline <= now.monotonic_ns) {
+    /// Looks whether timers have expired at `monotonic_ns`: [`Fs::generation`] moves then.
+    pub fn tick(&mut self, monotonic_ns: u64) {
+        if self.deadline.is_some_and(|deadline| deadline <= monotonic_ns) {
             self.find_deadline();
             self.touch();
         }

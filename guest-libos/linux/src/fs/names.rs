@@ -57,7 +57,7 @@ impl Fs {
             _ if inode.links == 0 => return Err(Errno::ENOENT),
             _ => {}
         }
-        let now = self.now;
+        let now = self.world.now();
         self.inodes.link(place.directory, &place.name, ino, now)?;
         self.inodes.get_mut(ino)?.changed(now);
         Ok(())
@@ -79,7 +79,7 @@ impl Fs {
             return Err(Errno::ENOTDIR);
         }
         self.removable(&place)?;
-        self.inodes.unlink(place.directory, &place.name, self.now)
+        self.inodes.unlink(place.directory, &place.name, self.world.now())
     }
 
     fn rmdir(&mut self, dirfd: i32, path: &[u8]) -> Result<(), Errno> {
@@ -96,7 +96,7 @@ impl Fs {
         if !empty {
             return Err(Errno::ENOTEMPTY);
         }
-        self.inodes.unlink(place.directory, &place.name, self.now)
+        self.inodes.unlink(place.directory, &place.name, self.world.now())
     }
 
     /// Whether the entry at a place may be taken away: not where another file system would be mounted.

@@ -100,8 +100,8 @@ impl Fs {
     /// Makes an inode at a place where there is none.
     pub(super) fn make(&mut self, place: &Place, kind: Kind, mode: u32) -> Result<Ino, Errno> {
         let mount = self.writable(place.directory)?;
-        let inode = Inode::new(kind, mode, mount, self.now);
-        self.inodes.add_named(place.directory, &place.name, inode, self.now)
+        let inode = Inode::new(kind, mode, mount, self.world.now());
+        self.inodes.add_named(place.directory, &place.name, inode, self.world.now())
     }
 
     /// Whether an inode may be opened so; truncates it if asked.

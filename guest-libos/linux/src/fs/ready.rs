@@ -86,7 +86,7 @@ impl Fs {
             Kind::Standard(number) => Events::OUT.when(self.world.writable(stream(*number))),
             Kind::Pipe(pipe) => pipe.ready(description.readable(), description.writable()),
             Kind::Counter(counter) => counter.ready(),
-            Kind::Timer(timer) => Events::IN.when(timer.expirations(self.now) > 0),
+            Kind::Timer(timer) => Events::IN.when(timer.expirations(self.world.now()) > 0),
             Kind::Epoll(epoll) => Events::IN.when(self.epoll_ready(epoll)),
             Kind::Outside(token) => self.world.outside_ready(*token),
             _ => always,
@@ -98,7 +98,7 @@ impl Fs {
         match &inode.kind {
             Kind::Pipe(pipe) => pipe.edges,
             Kind::Counter(counter) => counter.edges,
-            Kind::Timer(timer) => Edges { read: timer.edge(self.now), ..Edges::default() },
+            Kind::Timer(timer) => Edges { read: timer.edge(self.world.now()), ..Edges::default() },
             kind => {
                 let token = if let Kind::Outside(token) = kind { Some(*token) } else { None };
                 let edge = token.and_then(|token| self.world.outside_edge(token)).unwrap_or(self.outside_edges);

@@ -107,7 +107,7 @@ impl Fs {
         }
         self.inodes.swap(to.directory, &to.name, ino)?;
         self.inodes.take(from.directory, &from.name)?;
-        self.inodes.lose(other, to.directory, self.now)?;
+        self.inodes.lose(other, to.directory, self.world.now())?;
         self.renamed(from, to, &[ino])
     }
 
@@ -120,7 +120,7 @@ impl Fs {
     }
 
     fn renamed(&mut self, from: &Place, to: &Place, moved: &[Ino]) -> Result<(), Errno> {
-        let now = self.now;
+        let now = self.world.now();
         self.inodes.get_mut(from.directory)?.modified(now);
         self.inodes.get_mut(to.directory)?.modified(now);
         for ino in moved {

@@ -12,7 +12,7 @@ impl Fs {
     pub(super) fn cut(&mut self, ino: Ino, len: u64) -> Result<(), Errno> {
         let (content, budget) = self.inodes.content(ino)?;
         content.resize(len, budget);
-        let now = self.now;
+        let now = self.world.now();
         self.inodes.get_mut(ino)?.modified(now);
         Ok(())
     }
@@ -69,7 +69,7 @@ impl Fs {
         if !keep && end > content.len() {
             content.resize(end, budget);
         }
-        let now = self.now;
+        let now = self.world.now();
         self.inodes.get_mut(ino)?.modified(now);
         Ok(())
     }

@@ -102,7 +102,8 @@ const SYSTEM: &[(&str, Generated)] = &[
 
 impl Fs {
     pub(super) fn populate(&mut self, setup: &Setup<'_>) -> Result<(), Errno> {
-        let root = self.inodes.add(Inode::new(Kind::Directory(Directory::new()), 0o755, Mount::Root, self.now))?;
+        let root =
+            self.inodes.add(Inode::new(Kind::Directory(Directory::new()), 0o755, Mount::Root, self.world.now()))?;
         let inode = self.inodes.get_mut(root)?;
         inode.links = 1;
         inode.directory_mut()?.parent = root;
@@ -199,7 +200,7 @@ impl Fs {
             return Err(Errno::EEXIST);
         }
         let mount = mount.map_or_else(|| self.mount(parent), Ok)?;
-        self.inodes.add_named(parent, name, Inode::new(kind, mode, mount, self.now), self.now)
+        self.inodes.add_named(parent, name, Inode::new(kind, mode, mount, self.world.now()), self.world.now())
     }
 }
 

@@ -99,7 +99,7 @@ impl Fs {
         if flags & !(abi::TFD_TIMER_ABSTIME | abi::TFD_TIMER_CANCEL_ON_SET) != 0 {
             return Err(Errno::EINVAL);
         }
-        let now = self.now;
+        let now = self.world.now();
         let ino = self.description(fd)?.ino;
         let Kind::Timer(timer) = &mut self.inodes.get_mut(ino)?.kind else { return Err(Errno::EINVAL) };
         let old = timer.left(now);
@@ -115,13 +115,13 @@ impl Fs {
     /// timerfd_gettime(2).
     pub fn timerfd_gettime(&self, fd: i32) -> Result<TimerSpec, Errno> {
         match &self.inodes.get(self.description(fd)?.ino)?.kind {
-            Kind::Timer(timer) => Ok(timer.left(self.now)),
+            Kind::Timer(timer) => Ok(timer.left(self.world.now())),
             _ => Err(Errno::EINVAL),
         }
     }
 
     /// When, on the monotonic clock, a timer makes something ready that is not now: nothing needs to be looked at before,
-    /// except when [`Fs::generation`] moves, as it does when [`Fs::set_now`] passes this.
+    /// except when [`Fs::generation`] moves, as it does when [`Fs::tick`] passes this.
     #[must_use]
     pub const fn next_deadline(&self) -> Option<u64> {
         self.deadline
@@ -130,7 +130,7 @@ impl Fs {
     /// Finds it anew.
     pub(super) fn find_deadline(&mut self) {
         let timer = |description: &Description| match &self.inodes.get(description.ino).ok()?.kind {
-            Kind::Timer(timer) => timer.wakes(self.now),
+            Kind::Timer(timer) => timer.wakes(self.world.now()),
             _ => None,
         };
         self.deadline = self.descriptions.all().filter_map(timer).min();

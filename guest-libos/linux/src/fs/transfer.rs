@@ -1,7 +1,7 @@
 //! Reading and writing: at a description's offset, or at one that is given.
 use super::{
     Fs,
-    inode::{Device, Ino, Kind, Timespec},
+    inode::{Device, Ino, Kind},
     limits::{MAX_GENERATED, MAX_TRANSFER},
     pipe::Flow,
     ready::{Stop, Wait, stream},
@@ -20,54 +20,27 @@ fn possible(offset: u64, count: usize) -> Result<(), Errno> {
 impl Fs {
     /// read(2).
     pub fn read(&mut self, fd: i32, buffer: &mut [u8]) -> Result<usize, Stop> {
-        let buffer = clip(buffer);
-        let offset = self.description(fd)?.offset;
-        let count = self.read_from(fd, buffer, offset)?;
-        if self.seekable(fd)? {
-            self.description_mut(fd)?.offset = offset + count as u64;
-        }
-        Ok(count)
+        self.read_at(fd, buffer, None)
     }
 
     /// pread64(2).
     pub fn pread(&mut self, fd: i32, buffer: &mut [u8], offset: i64) -> Result<usize, Stop> {
-        let buffer = clip(buffer);
-        let offset = u64::try_from(offset).map_err(|_| Errno::EINVAL)?;
-        self.description(fd)?;
-        if !self.seekable(fd)? {
-            return Err(Errno::ESPIPE.into());
-        }
-        self.read_from(fd, buffer, offset)
+        self.read_at(fd, buffer, Some(u64::try_from(offset).map_err(|_| Errno::EINVAL)?))
     }
 
     /// write(2).
     pub fn write(&mut self, fd: i32, bytes: &[u8]) -> Result<usize, Stop> {
-        let bytes = &bytes[..bytes.len().min(MAX_TRANSFER)];
-        let offset = self.description(fd)?.offset;
-        let (count, end) = self.write_to(fd, bytes, offset)?;
-        if self.seekable(fd)? && count > 0 {
-            self.description_mut(fd)?.offset = end;
-        }
-        Ok(count)
+        self.write_at(fd, bytes, None)
     }
 
     /// pwrite64(2). As on Linux, a description with `O_APPEND` appends all the same.
     pub fn pwrite(&mut self, fd: i32, bytes: &[u8], offset: i64) -> Result<usize, Stop> {
-        let bytes = &bytes[..bytes.len().min(MAX_TRANSFER)];
-        let offset = u64::try_from(offset).map_err(|_| Errno::EINVAL)?;
-        self.description(fd)?;
-        if !self.seekable(fd)? {
-            return Err(Errno::ESPIPE.into());
-        }
-        self.write_to(fd, bytes, offset).map(|(count, _)| count)
+        self.write_at(fd, bytes, Some(u64::try_from(offset).map_err(|_| Errno::EINVAL)?))
     }
 
     /// Whether a descriptor has an offset.
     pub(super) fn seekable(&self, fd: i32) -> Result<bool, Errno> {
-        Ok(matches!(
-            self.inodes.get(self.any_description(fd)?.ino)?.kind,
-            Kind::File(_) | Kind::Directory(_) | Kind::Descriptors(_) | Kind::Device(_) | Kind::Generated(_)
-        ))
+        Ok(self.inodes.get(self.any_description(fd)?.ino)?.kind.seekable())
     }
 
     /// The end of a call that can move nothing now.
@@ -80,24 +53,43 @@ impl Fs {
         }
     }
 
-    fn read_from(&mut self, fd: i32, buffer: &mut [u8], offset: u64) -> Result<usize, Stop> {
+    /// Reads at an offset, or at the description's own, which moves on.
+    fn read_at(&mut self, fd: i32, buffer: &mut [u8], offset: Option<u64>) -> Result<usize, Stop> {
+        let buffer = clip(buffer);
         let open = self.description(fd)?;
-        if !open.readable() {
+        let (ino, readable, start) = (open.ino, open.readable(), offset.unwrap_or(open.offset));
+        let inode = self.inodes.get_mut(ino)?;
+        if offset.is_some() && !inode.kind.seekable() {
+            return Err(Errno::ESPIPE.into());
+        }
+        if !readable {
             return Err(Errno::EBADF.into());
         }
-        possible(offset, buffer.len())?;
-        let (ino, now) = (open.ino, self.now);
-        match &mut self.inodes.get_mut(ino)?.kind {
+        possible(start, buffer.len())?;
+        let count = match &mut inode.kind {
             Kind::File(content) => {
-                let count = content.read(offset, buffer);
-                self.read_at(ino, buffer.len())?;
-                return Ok(count);
+                let count = content.read(start, buffer);
+                if !buffer.is_empty() {
+                    inode.was_read(&*self.world);
+                }
+                count
             }
-            Kind::Directory(_) | Kind::Descriptors(_) => return Err(Errno::EISDIR.into()),
             Kind::Generated(file) => {
                 let file = *file;
-                return self.read_generated(fd, file, buffer, offset);
+                self.read_generated(fd, file, buffer, start)?
             }
+            _ => return self.read_stream(fd, ino, buffer),
+        };
+        if offset.is_none() {
+            self.description_mut(fd)?.offset = start + count as u64;
+        }
+        Ok(count)
+    }
+
+    /// Reads what has no offset that would say what comes.
+    fn read_stream(&mut self, fd: i32, ino: Ino, buffer: &mut [u8]) -> Result<usize, Stop> {
+        match &mut self.inodes.get_mut(ino)?.kind {
+            Kind::Directory(_) | Kind::Descriptors(_) => return Err(Errno::EISDIR.into()),
             Kind::Device(device) => return Ok(read_device(*device, buffer, &mut *self.world)),
             Kind::Standard(_) if buffer.is_empty() => return Ok(0),
             Kind::Standard(_) => match self.world.read(buffer) {
@@ -121,30 +113,16 @@ impl Fs {
                 }
             }
             Kind::Timer(timer) => {
-                let count = timer.take(now);
+                let count = timer.take(self.world.now());
                 if count > 0 {
                     self.find_deadline();
                     buffer[..8].copy_from_slice(&count.to_ne_bytes());
                     return Ok(8);
                 }
             }
-            Kind::Symlink(_) | Kind::WorkingDirectory | Kind::Epoll(_) | Kind::Outside(_) => {
-                return Err(Errno::EINVAL.into());
-            }
+            _ => return Err(Errno::EINVAL.into()),
         }
         Err(self.blocked(fd, 0, Events::IN))
-    }
-
-    /// A file was read: its access time moves as with Linux's `relatime`.
-    fn read_at(&mut self, ino: Ino, wanted: usize) -> Result<(), Errno> {
-        const DAY_S: i64 = 86_400;
-        let now = self.now;
-        let inode = self.inodes.get_mut(ino)?;
-        let day_old = Timespec::from_ns(now.realtime_ns).sec.saturating_sub(inode.atime.sec) >= DAY_S;
-        if wanted > 0 && (inode.atime <= inode.mtime || inode.atime <= inode.ctime || day_old) {
-            inode.accessed(now);
-        }
-        Ok(())
     }
 
     /// A generated file is made anew when it is read from its start.
@@ -177,33 +155,45 @@ impl Fs {
         Ok(())
     }
 
-    /// How much was written, and where that ends.
-    fn write_to(&mut self, fd: i32, bytes: &[u8], offset: u64) -> Result<(usize, u64), Stop> {
+    /// Writes at an offset, or at the description's own, which moves on.
+    fn write_at(&mut self, fd: i32, bytes: &[u8], offset: Option<u64>) -> Result<usize, Stop> {
+        let bytes = &bytes[..bytes.len().min(MAX_TRANSFER)];
         let open = self.description(fd)?;
-        if !open.writable() {
+        let (ino, writable, append) = (open.ino, open.writable(), open.flags & abi::O_APPEND != 0);
+        let start = offset.unwrap_or(open.offset);
+        let kind = &self.inodes.get(ino)?.kind;
+        if offset.is_some() && !kind.seekable() {
+            return Err(Errno::ESPIPE.into());
+        }
+        if !writable {
             return Err(Errno::EBADF.into());
         }
-        possible(offset, bytes.len())?;
-        let (ino, append) = (open.ino, open.flags & abi::O_APPEND != 0);
-        let at = |count: usize| (count, offset.saturating_add(count as u64));
+        possible(start, bytes.len())?;
+        let Kind::File(content) = kind else { return self.write_stream(fd, ino, bytes) };
+        let start = if append { content.len() } else { start };
+        let (count, end) = self.write_file(ino, bytes, start)?;
+        if offset.is_none() && count > 0 {
+            self.description_mut(fd)?.offset = end;
+        }
+        Ok(count)
+    }
+
+    /// Writes to what has no offset.
+    fn write_stream(&mut self, fd: i32, ino: Ino, bytes: &[u8]) -> Result<usize, Stop> {
         match &mut self.inodes.get_mut(ino)?.kind {
-            Kind::File(content) => {
-                let start = if append { content.len() } else { offset };
-                return Ok(self.write_file(ino, bytes, start)?);
-            }
             Kind::Device(Device::Full) if !bytes.is_empty() => return Err(Errno::ENOSPC.into()),
-            Kind::Device(_) => return Ok(at(bytes.len())),
-            Kind::Standard(_) if bytes.is_empty() => return Ok(at(0)),
+            Kind::Device(_) => return Ok(bytes.len()),
+            Kind::Standard(_) if bytes.is_empty() => return Ok(0),
             Kind::Standard(number) => {
                 let count = self.world.write(stream(*number), bytes).min(bytes.len());
-                return self.moved(fd, count, bytes.len(), count == 0).map(at);
+                return self.moved(fd, count, bytes.len(), count == 0);
             }
             Kind::Pipe(pipe) => {
                 let flow = pipe.write(bytes);
                 self.touch();
                 return match flow {
-                    Flow::Moved(count) => self.moved(fd, count, bytes.len(), false).map(at),
-                    Flow::Wait => self.moved(fd, 0, bytes.len(), true).map(at),
+                    Flow::Moved(count) => self.moved(fd, count, bytes.len(), false),
+                    Flow::Wait => self.moved(fd, 0, bytes.len(), true),
                     Flow::Broken => Err(Stop::BrokenPipe),
                 };
             }
@@ -211,7 +201,7 @@ impl Fs {
                 let value = bytes.first_chunk().ok_or(Errno::EINVAL)?;
                 if counter.add(u64::from_ne_bytes(*value))? {
                     self.touch();
-                    return Ok(at(8));
+                    return Ok(8);
                 }
             }
             _ => return Err(Errno::EINVAL.into()),
@@ -228,6 +218,7 @@ impl Fs {
         Ok(count)
     }
 
+    /// How much was written, and where that ends.
     pub(super) fn write_file(&mut self, ino: Ino, bytes: &[u8], start: u64) -> Result<(usize, u64), Errno> {
         if bytes.is_empty() {
             return Ok((0, start));
@@ -239,7 +230,7 @@ impl Fs {
         let bytes = &bytes[..bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX))];
         let (content, budget) = self.inodes.content(ino)?;
         let count = content.write(start, bytes, budget)?;
-        let now = self.now;
+        let now = self.world.now();
         self.inodes.get_mut(ino)?.modified(now);
         Ok((count, start + count as u64))
     }

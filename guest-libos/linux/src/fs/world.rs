@@ -79,6 +79,9 @@ pub enum Generated {
 
 /// Everything that the file system asks its embedder for.
 pub trait World: Console {
+    /// The time.
+    fn now(&self) -> Now;
+
     /// Fills `buffer` with bytes for keys.
     fn random(&mut self, buffer: &mut [u8]);
 
@@ -101,7 +104,7 @@ pub trait World: Console {
     }
 }
 
-/// The time of a call, which the embedder sets before it.
+/// The time, by both clocks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Now {
     /// Nanoseconds of `CLOCK_MONOTONIC`.

@@ -186,6 +186,11 @@ impl Console for Desk {
 }
 
 impl World for Desk {
+    fn now(&self) -> Now {
+        let monotonic_ns = self.0.borrow().now_ns;
+        Now { monotonic_ns, realtime_ns: 1_700_000_000_000_000_000 + monotonic_ns }
+    }
+
     fn random(&mut self, buffer: &mut [u8]) {
         buffer.fill(7);
     }
@@ -213,7 +218,6 @@ impl Program {
             program: b"/bin/program",
             pid: 1,
             memory: 1 << 20,
-            now: Now::default(),
         };
         let files = Fs::new(&setup, Box::new(Desk(outside.clone()))).unwrap();
         let mut process = Process::new(space, files, b"/bin/program".to_vec());

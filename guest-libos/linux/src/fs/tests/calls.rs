@@ -192,20 +192,20 @@ fn files_without_a_name_give_their_memory_back() {
 #[test]
 fn times_follow_what_is_done() {
     let at = |second: u64| Now { monotonic_ns: 0, realtime_ns: second * 1_000_000_000 };
-    let (mut fs, _) = new();
+    let (mut fs, streams) = new();
     let status = |fs: &Fs| {
         let status = fs.fstatat(CWD, b"/tmp/a", 0).unwrap();
         [status.atime.sec, status.mtime.sec, status.ctime.sec, status.btime.sec]
     };
-    fs.set_now(at(10));
+    streams.borrow_mut().now = at(10);
     let fd = open(&mut fs, "/tmp/a", CREATE).unwrap();
-    fs.set_now(at(20));
+    streams.borrow_mut().now = at(20);
     fs.write(fd, b"x").unwrap();
     assert_eq!(status(&fs), [10, 20, 20, 10]);
-    fs.set_now(at(30));
+    streams.borrow_mut().now = at(30);
     fs.pread(fd, &mut [0], 0).unwrap();
     assert_eq!(status(&fs), [30, 20, 20, 10]);
-    fs.set_now(at(40));
+    streams.borrow_mut().now = at(40);
     fs.linkat(CWD, b"/tmp/a", CWD, b"/tmp/b", 0).unwrap();
     assert_eq!(status(&fs), [30, 20, 40, 10]);
     assert_eq!(fs.fstatat(CWD, b"/tmp", 0).unwrap().mtime.sec, 40);
@@ -358,8 +358,7 @@ fn bundles_that_do_not_fit_are_refused() {
         (&[("../a", b"")], Errno::EINVAL),
         (&[("a/", b"")], Errno::EINVAL),
     ] {
-        let setup =
-            super::Setup { files, tree: &Tree::default(), program: b"/a", pid: 1, memory: 1 << 20, now: super::NOW };
+        let setup = super::Setup { files, tree: &Tree::default(), program: b"/a", pid: 1, memory: 1 << 20 };
         assert_eq!(Fs::new(&setup, Box::new(super::Desk(Default::default()))).err(), Some(error));
     }
 }

@@ -22,6 +22,7 @@ struct Streams {
     room: usize,
     outside: Events,
     closed: Vec<u64>,
+    now: Now,
 }
 
 impl Buffers for Vec<&mut [u8]> {
@@ -64,6 +65,10 @@ impl Console for Desk {
 }
 
 impl World for Desk {
+    fn now(&self) -> Now {
+        self.0.borrow().now
+    }
+
     fn random(&mut self, buffer: &mut [u8]) {
         buffer.fill(4);
     }
@@ -83,8 +88,8 @@ const FILES: &[(&str, &[u8])] =
 
 /// A file system with a small bundle and `memory` bytes.
 fn with_memory(memory: usize) -> (Fs, Rc<RefCell<Streams>>) {
-    let streams = Rc::new(RefCell::new(Streams { room: 1 << 20, ..Streams::default() }));
-    let setup = Setup { files: FILES, tree: &Tree::default(), program: b"/bin/program", pid: 7, memory, now: NOW };
+    let streams = Rc::new(RefCell::new(Streams { room: 1 << 20, now: NOW, ..Streams::default() }));
+    let setup = Setup { files: FILES, tree: &Tree::default(), program: b"/bin/program", pid: 7, memory };
     (Fs::new(&setup, Box::new(Desk(streams.clone()))).unwrap(), streams)
 }
 

@@ -120,22 +120,22 @@ fn eventfds_count() {
 #[test]
 fn timers_expire_and_repeat() {
     let at = |ns: u64| Now { monotonic_ns: NOW.monotonic_ns + ns, ..NOW };
-    let (mut fs, _) = new();
+    let (mut fs, streams) = new();
     let fd = fs.timerfd_create(abi::CLOCK_MONOTONIC, abi::TFD_NONBLOCK).unwrap();
     let mut word = [0; 8];
     assert_eq!((fs.read(fd, &mut word), fs.next_deadline()), (Err(AGAIN), None));
     let spec = TimerSpec { value_ns: 100, interval_ns: 50 };
     assert_eq!(fs.timerfd_settime(fd, 0, spec), Ok(TimerSpec::default()));
     assert_eq!(fs.next_deadline(), Some(NOW.monotonic_ns + 100));
-    fs.set_now(at(99));
+    streams.borrow_mut().now = at(99);
     assert_eq!((fs.readiness(fd), fs.timerfd_gettime(fd).unwrap().value_ns), (Ok(Events::NONE), 1));
-    fs.set_now(at(210));
+    streams.borrow_mut().now = at(210);
     assert_eq!((fs.readiness(fd), fs.timerfd_gettime(fd).unwrap().value_ns), (Ok(Events::IN), 40));
     assert_eq!((fs.read(fd, &mut word), u64::from_ne_bytes(word)), (Ok(8), 3));
     assert_eq!((fs.read(fd, &mut word), fs.next_deadline()), (Err(AGAIN), Some(NOW.monotonic_ns + 250)));
     let once = TimerSpec { value_ns: NOW.monotonic_ns + 220, interval_ns: 0 };
     fs.timerfd_settime(fd, abi::TFD_TIMER_ABSTIME, once).unwrap();
-    fs.set_now(at(u64::MAX / 4));
+    streams.borrow_mut().now = at(u64::MAX / 4);
     assert_eq!((fs.read(fd, &mut word), u64::from_ne_bytes(word)), (Ok(8), 1));
     assert_eq!((fs.read(fd, &mut word), fs.next_deadline()), (Err(AGAIN), None));
     fs.timerfd_settime(fd, 0, TimerSpec { value_ns: u64::MAX, interval_ns: u64::MAX }).unwrap();

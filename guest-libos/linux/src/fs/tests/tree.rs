@@ -1,5 +1,5 @@
 //! A tree of the bundle: modes and symbolic links are as they were packed.
-use super::{Desk, NOW, Setup};
+use super::{Desk, Setup};
 use crate::{
     bundle::{Entry, Node, Tree},
     errno::Errno,
@@ -18,7 +18,7 @@ fn tree(entries: &[(&str, u32, Node<&'static [u8]>)]) -> Tree<&'static [u8]> {
 }
 
 fn fs(tree: &Tree<&'static [u8]>) -> Result<Fs, Errno> {
-    let setup = Setup { files: &[("a", b"a")], tree, program: b"/a", pid: 1, memory: 1 << 20, now: NOW };
+    let setup = Setup { files: &[("a", b"a")], tree, program: b"/a", pid: 1, memory: 1 << 20 };
     Fs::new(&setup, Box::new(Desk(Default::default())))
 }
 
