@@ -5,7 +5,8 @@
 #   docs/figures/measure.sh                     the figures: 15 minutes or so, on a machine that does nothing else
 #   VMS=500 OUT=/tmp/f docs/figures/measure.sh  a quick check that all of it works
 #
-# VMS is how many VMs there are at once (10000), OUT where it all goes (this directory). Needs cargo, python3, /dev/kvm.
+# VMS is how many VMs there are at once (10000), OUT where it all goes (this directory). Needs cargo, python3, /dev/kvm; Go
+# and Debian's Python 3.11 for their programs.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -46,8 +47,26 @@ bench memory scale --vms "$vms" --memory "$memory" --plot "$out/memory.svg"
 bench idle scale --vms "$some" --idle
 bench sweep scale --vms "$some" --sweep --plot "$out/sweep.svg"
 bench paper paper --plot "$out/paper.svg"
+bench syscall syscall --rounds 15
+# Programs in other languages, where they are. A VM has one CPU, so the host's process gets one.
+nbody=$(mktemp -d)
+trap 'rm -rf "$nbody"' EXIT
+programs=()
+if command -v go >/dev/null; then
+    CGO_ENABLED=0 go build -o "$nbody/go" "$root/samples/nbody/nbody.go"
+    bench program-go program --rounds 9 --native "taskset -c 0 $nbody/go" "$nbody/go" 5000000 4
+    programs+=(go)
+fi
+python=/usr/bin/python3.11
+if [[ -x $python ]]; then
+    "$python" "$root/samples/python/pack.py" -o "$nbody/python.denali" --denali "$denali" \
+        --files "$root/samples/nbody/nbody.py" --argument=-I --argument=/nbody.py >&2
+    bench program-python program --rounds 9 --native "taskset -c 0 $python -I $root/samples/nbody/nbody.py" \
+        "$nbody/python.denali" 1000000
+    programs+=(python)
+fi
 
 commit=$(git -C "$root" describe --always --dirty 2>/dev/null || echo unknown)
-python3 "$here/table.py" "$out" "$vms" "$some" "$load" "$commit" "$(date -u +%F)" >"$out/README.md.new"
+python3 "$here/table.py" "$out" "$vms" "$some" "$load" "$commit" "$(date -u +%F)" ${programs[@]+"${programs[@]}"} >"$out/README.md.new"
 mv "$out/README.md.new" "$out/README.md"
 echo "written: $out/README.md" >&2

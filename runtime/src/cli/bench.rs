@@ -1,6 +1,6 @@
 //! `denali bench`: measures this machine.
 
-use super::{bench_cpu, bench_job, bench_paper, bench_scale, bench_syscall, bench_vm};
+use super::{bench_cpu, bench_job, bench_paper, bench_program, bench_scale, bench_syscall, bench_vm};
 use std::process::ExitCode;
 
 /// Measure how fast this machine runs VMs, what they compute, and jobs.
@@ -16,6 +16,7 @@ enum What {
     Vm(bench_vm::Args),
     Cpu(bench_cpu::Args),
     Job(bench_job::Args),
+    Program(bench_program::Args),
     Syscall(bench_syscall::Args),
     Scale(bench_scale::Args),
     Paper(bench_paper::Args),
@@ -26,6 +27,7 @@ pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
         What::Vm(args) => bench_vm::execute(args),
         What::Cpu(args) => bench_cpu::execute(args),
         What::Job(args) => bench_job::execute(args),
+        What::Program(args) => bench_program::execute(args),
         What::Syscall(args) => bench_syscall::execute(args),
         What::Scale(args) => bench_scale::execute(args),
         What::Paper(args) => bench_paper::execute(args),
