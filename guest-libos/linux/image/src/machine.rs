@@ -47,6 +47,12 @@ pub fn note(causes: interrupt::Causes) {
     }
 }
 
+/// Lets an interrupt that found the library OS at work come again when the VM is next entered: the thread that runs then may
+/// never make another call.
+pub fn remind() {
+    interrupt::at_next_entry(Duration::ZERO);
+}
+
 /// Most bytes of extended state that are kept: with AVX-512 they are 2,700.
 const AREA_BYTES: usize = 4096;
 /// x87, SSE and AVX, and what they take: what is kept where all would be too much.
@@ -307,7 +313,13 @@ impl Machine for Vm {
     }
 
     fn idle(&mut self, until_ns: u64) {
-        instruction::idle(until_ns);
+        interrupt::stop_timer();
+        // None falls between the look and the wait.
+        interrupt::disable();
+        if !ATTENTION.swap(false, Ordering::Relaxed) {
+            instruction::idle(until_ns);
+        }
+        interrupt::enable();
         INPUT.store(true, Ordering::Relaxed);
     }
 

@@ -262,7 +262,12 @@ fn is_program(rip: u64) -> bool {
 
 /// An interrupt: a program goes on in [`interrupted`]; the library OS where it was, and looks later.
 fn redirect(rip: u64) -> u64 {
-    if is_program(rip) { entry::interrupt(rip) } else { rip }
+    if is_program(rip) {
+        entry::interrupt(rip)
+    } else {
+        machine::remind();
+        rip
+    }
 }
 
 /// A fault of the program, or a system call that was not rewritten.

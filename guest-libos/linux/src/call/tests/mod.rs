@@ -48,6 +48,8 @@ struct Memory {
     fs_base: u64,
     /// It was idle since it was last asked for input.
     idled: bool,
+    /// When it is to interrupt.
+    timer_ns: u64,
 }
 
 fn place(range: &Range<u64>) -> Range<usize> {
@@ -128,7 +130,9 @@ impl Machine for Memory {
         self.outside.borrow().now_ns
     }
 
-    fn set_timer(&mut self, _: u64, _: bool) {}
+    fn set_timer(&mut self, at_ns: u64, _: bool) {
+        self.timer_ns = at_ns;
+    }
 
     fn take_attention(&mut self) -> bool {
         false
@@ -139,7 +143,7 @@ impl Machine for Memory {
     }
 
     fn idle(&mut self, until_ns: u64) {
-        self.idled = true;
+        (self.idled, self.timer_ns) = (true, 0);
         let mut outside = self.outside.borrow_mut();
         if let Some(bytes) = outside.arrivals.pop_front() {
             outside.input.extend(bytes);
@@ -202,8 +206,8 @@ impl Program {
     fn new() -> Self {
         let outside = Shared::default();
         let areas = Areas { program: PROGRAM..ARENA, arena: ARENA..END, reserve: 1 << 40..1 << 41 };
-        let memory =
-            Memory { bytes: vec![0; (END - PROGRAM) as usize], outside: outside.clone(), fs_base: 0, idled: false };
+        let bytes = vec![0; (END - PROGRAM) as usize];
+        let memory = Memory { bytes, outside: outside.clone(), fs_base: 0, idled: false, timer_ns: 0 };
         let mut space = Space::new(areas, memory).unwrap();
         let backing = crate::mm::Backing::Stack;
         space.load(&(ARENA..END - 64 * PAGE_BYTES), Rights::Write, backing, (ARENA, &[])).unwrap();
