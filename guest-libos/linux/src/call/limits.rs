@@ -1,7 +1,10 @@
 //! Calls about what the program may use and what it has used: rlimits, usage, scheduling.
 
 use super::{Answer, Machine, Process, identity::itself};
-use crate::errno::Errno;
+use crate::{
+    errno::Errno,
+    fs::limits::{DESCRIPTORS, MAX_DESCRIPTORS},
+};
 use linux_raw_sys::general as abi;
 
 const NS: u64 = 1_000_000_000;
@@ -26,7 +29,7 @@ impl Default for Limits {
         let mut limits = [[INFINITY; 2]; 16];
         limits[abi::RLIMIT_STACK as usize][0] = STACK_BYTES;
         limits[abi::RLIMIT_CORE as usize][0] = 0;
-        limits[abi::RLIMIT_NOFILE as usize] = [crate::fs::limits::MAX_DESCRIPTORS as u64; 2];
+        limits[abi::RLIMIT_NOFILE as usize] = [DESCRIPTORS as u64, MAX_DESCRIPTORS as u64];
         Self(limits)
     }
 }
@@ -48,8 +51,10 @@ impl<M: Machine> Process<M> {
                 self.output(old, 16)?;
             }
             self.limits.0[place] = [soft, hard];
-            if place == abi::RLIMIT_AS as usize {
-                self.space.set_limit(soft);
+            match place as u32 {
+                abi::RLIMIT_AS => self.space.set_limit(soft),
+                abi::RLIMIT_NOFILE => self.files.set_descriptor_limit(soft),
+                _ => {}
             }
         }
         if old == 0 { Ok(0) } else { self.put(old, &[was_soft, was_hard]) }

@@ -91,6 +91,8 @@ pub struct Fs {
     inodes: Inodes,
     descriptions: Descriptions,
     table: Vec<Option<Slot>>,
+    /// New descriptors are below this.
+    limit: usize,
     /// The working directory, held.
     cwd: Ino,
     umask: u32,
@@ -112,6 +114,7 @@ impl Fs {
             inodes: Inodes::new(setup.memory),
             descriptions: Descriptions::default(),
             table: Vec::new(),
+            limit: limits::DESCRIPTORS,
             cwd: Ino::ROOT,
             umask: 0o022,
             pid: setup.pid,
@@ -124,6 +127,17 @@ impl Fs {
         fs.populate(setup)?;
         fs.inodes.hold(fs.cwd)?;
         Ok(fs)
+    }
+
+    /// How many descriptors there may be: the soft limit of `RLIMIT_NOFILE`. Those that are there stay.
+    #[must_use]
+    pub fn descriptor_limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Sets it, as far as [`limits::MAX_DESCRIPTORS`].
+    pub fn set_descriptor_limit(&mut self, limit: u64) {
+        self.limit = usize::try_from(limit).unwrap_or(usize::MAX).min(limits::MAX_DESCRIPTORS);
     }
 
     /// Sets the time of the calls that follow.

@@ -83,6 +83,7 @@ const SYSTEM: &[(&str, Generated)] = &[
     ("proc/uptime", Generated::Uptime),
     ("proc/version", Generated::Version),
     ("proc/sys/fs/file-max", Generated::SysFileMax),
+    ("proc/sys/fs/pipe-max-size", Generated::SysPipeMaxSize),
     ("proc/sys/kernel/cap_last_cap", Generated::SysCapLastCap),
     ("proc/sys/kernel/hostname", Generated::SysHostname),
     ("proc/sys/kernel/osrelease", Generated::SysOsrelease),

@@ -53,6 +53,14 @@ fn limits_are_kept() {
     p.put(TEXT, &[100, 200]);
     assert_eq!(p.try_call(nr::__NR_setrlimit, [7, TEXT]), Ok(0));
     assert_eq!((p.try_call(nr::__NR_prlimit64, [0, 7, 0, DATA]), p.word(DATA), p.word(DATA + 8)), (Ok(0), 100, 200));
+    let mut copies = std::iter::repeat_with(|| p.try_call(nr::__NR_dup, [0]));
+    assert_eq!(copies.find(Result::is_err), Some(Err(Errno::EMFILE)));
+    drop(copies);
+    assert_eq!(p.try_call(nr::__NR_fstat, [99, DATA]), Ok(0));
+    assert_eq!(p.try_call(nr::__NR_fstat, [100, DATA]), Err(Errno::EBADF));
+    p.put(TEXT, &[200, 200]);
+    assert_eq!(p.try_call(nr::__NR_setrlimit, [7, TEXT]), Ok(0));
+    assert_eq!(p.try_call(nr::__NR_dup, [0]), Ok(100));
     p.put(TEXT, &[100, 300]);
     assert_eq!(p.try_call(nr::__NR_prlimit64, [1, 7, TEXT, 0]), Err(Errno::EPERM));
     p.put(TEXT, &[100, 20]);
