@@ -17,7 +17,6 @@ SOURCES = """\
 deb [signed-by={keys}] http://deb.debian.org/debian bookworm main
 deb-src [signed-by={keys}] http://deb.debian.org/debian bookworm main
 deb [signed-by={keys}] http://deb.debian.org/debian-security bookworm-security main
-deb-src [signed-by={keys}] http://deb.debian.org/debian-security bookworm-security main
 """
 KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
@@ -126,26 +125,26 @@ class Suite:
 
     # Programs.
 
-    def roots(self, fill):
-        """A fresh tree for one program: `fill` puts files into its `data`."""
+    def tree(self, fill):
+        """A fresh tree for one program, with what `fill` puts into it."""
         root = self.work / "root"
         shutil.rmtree(root, ignore_errors=True)
         for name in ["data", "out", "tmp"]:
             (root / name).mkdir(parents=True)
         if fill:
-            fill(root / "data")
+            fill(root)
         return root
 
     def on_host(self, program, words=(), given=b"", fill=None, environment=None):
         """Runs a program in the folder `data` of a fresh tree. What it leaves in `../out` are its files."""
-        root = self.roots(fill)
+        root = self.tree(fill)
         environment = ENVIRONMENT | (environment or {})
         done = ended([f"/{program.name}", *words], given, executable=program, cwd=root / "data", env=environment)
         return Done(status(done.returncode), done.stdout, done.stderr, files(root / "out"))
 
     def in_vm(self, program, words=(), given=b"", fill=None, environment=None, options=()):
         """The same in a VM, where the tree is its root."""
-        root, out = self.roots(fill), self.work / "out"
+        root, out = self.tree(fill), self.work / "out"
         shutil.rmtree(out, ignore_errors=True)
         command = [self.denali, "run", "--root", root, "--workdir", "/data", "--output-dir", out, *options]
         for name, value in (ENVIRONMENT | (environment or {})).items():
