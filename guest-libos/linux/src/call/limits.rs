@@ -14,8 +14,17 @@ pub(super) const TICKS: u64 = 100;
 /// `RLIM_INFINITY`.
 const INFINITY: u64 = u64::MAX;
 
-/// Bytes of the first thread's stack.
-pub const STACK_BYTES: u64 = 1 << 20;
+/// Bytes of a stack that `RLIMIT_STACK` tells, since a C library takes as many for each thread.
+const STACK_BYTES: u64 = 1 << 20;
+/// Most bytes of the first thread's stack: Linux's default.
+const STACK_BYTES_MOST: u64 = 8 << 20;
+
+/// Bytes of the first thread's stack, in an arena of so many: an eighth. They cost memory when they are touched.
+#[must_use]
+pub fn stack_bytes(arena_bytes: u64) -> u64 {
+    let part = arena_bytes / 8 / crate::mm::PAGE_BYTES * crate::mm::PAGE_BYTES;
+    part.clamp(STACK_BYTES, STACK_BYTES_MOST)
+}
 
 /// Fixed part of the load that `sysinfo` tells: one is 2¹⁶.
 const LOAD_ONE: u64 = 1 << 16;
@@ -31,6 +40,13 @@ impl Default for Limits {
         limits[abi::RLIMIT_CORE as usize][0] = 0;
         limits[abi::RLIMIT_NOFILE as usize] = [DESCRIPTORS as u64, MAX_DESCRIPTORS as u64];
         Self(limits)
+    }
+}
+
+impl Limits {
+    /// What a resource is limited to now.
+    pub(super) fn soft(&self, resource: u32) -> u64 {
+        self.0.get(resource as usize).map_or(INFINITY, |[soft, _]| *soft)
     }
 }
 

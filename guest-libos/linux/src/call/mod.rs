@@ -33,8 +33,8 @@ mod user;
 mod tests;
 
 pub use frame::{Extended, Frame};
-pub use identity::Identity;
-pub use limits::STACK_BYTES;
+pub use identity::{Identity, USER};
+pub use limits::stack_bytes;
 pub use recent::{Recent, name};
 pub use user::Machine;
 

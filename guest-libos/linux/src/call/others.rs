@@ -55,7 +55,7 @@ impl<M: Machine> Process<M> {
             nr::__NR_gettid => Ok(self.current().0.into()),
             nr::__NR_clock_gettime => self.clock_gettime(a, b),
             nr::__NR_clock_getres => self.clock_getres(a, b),
-            nr::__NR_gettimeofday => self.gettimeofday(a),
+            nr::__NR_gettimeofday => self.gettimeofday(a, b),
             nr::__NR_time => self.time(a),
             _ => self.answer_with_files(number, arguments),
         }
@@ -71,7 +71,7 @@ impl<M: Machine> Process<M> {
             | nr::__NR_getgid
             | nr::__NR_getegid
             | nr::__NR_setfsuid
-            | nr::__NR_setfsgid => Ok(identity::USER),
+            | nr::__NR_setfsgid => Ok(identity::USER.into()),
             nr::__NR_getpgid | nr::__NR_getsid => self.leader(a),
             nr::__NR_setpgid => self.setpgid(a),
             nr::__NR_getresuid | nr::__NR_getresgid => self.getresid([a, b, c]),
@@ -119,13 +119,17 @@ impl<M: Machine> Process<M> {
             nr::__NR_membarrier => self.membarrier(a),
             nr::__NR_msync | nr::__NR_mlock | nr::__NR_mlock2 | nr::__NR_munlock => self.mapped(a, b),
             nr::__NR_mincore => self.mincore(a, b, c),
+            nr::__NR_wait4 if a as i32 == i32::MIN => Err(Errno::ESRCH.into()),
             nr::__NR_wait4 | nr::__NR_waitid => Err(Errno::ECHILD.into()),
-            nr::__NR_fork | nr::__NR_vfork | nr::__NR_execve | nr::__NR_execveat => {
-                self.refused.processes = self.refused.processes.saturating_add(1);
-                Err(Errno::ENOSYS.into())
-            }
+            nr::__NR_fork | nr::__NR_vfork => self.refuse_process(),
             _ => self.socket(number, a),
         }
+    }
+
+    /// There is one process: another is refused, and counted.
+    pub(super) fn refuse_process(&mut self) -> Answer {
+        self.refused.processes = self.refused.processes.saturating_add(1);
+        Err(Errno::ENOSYS.into())
     }
 
     /// There is no network: no socket is made, and nothing else is one.

@@ -38,8 +38,7 @@ impl<M: Machine> Process<M> {
         let text = match file {
             Generated::ProcCmdline => return self.identity.arguments.clone(),
             Generated::ProcEnviron => return self.identity.environment.clone(),
-            // The vector itself is on the stack, where the libraries look.
-            Generated::ProcAuxv => return Vec::new(),
+            Generated::ProcAuxv => return self.identity.auxiliary.clone(),
             Generated::Ready => {
                 let arguments = self.space.pages().ready();
                 return arguments.iter().flat_map(|argument| [argument.as_bytes(), &[0]]).flatten().copied().collect();

@@ -25,7 +25,7 @@ impl<M: Machine> Process<M> {
             recent: Recent::default(),
             refused: Refused::default(),
             threads: Threads::new(pid, now_ns),
-            signals: Signals::new(pid, identity::USER as u32),
+            signals: Signals::new(pid, identity::USER),
             parked: BTreeMap::new(),
             loaded: pid,
             again: None,

@@ -148,11 +148,14 @@ impl<M: Machine> Process<M> {
             nr::__NR_futimesat => self.futimesat(a, b, c),
             nr::__NR_utimensat => self.utimensat(a, b, c, d),
             nr::__NR_umask => Ok(self.files.umask(a as u32).into()),
-            nr::__NR_chroot | nr::__NR_umount2 => self.not_permitted(a),
+            nr::__NR_chroot => self.chroot(a),
+            nr::__NR_umount2 => self.not_permitted(a),
             nr::__NR_mount | nr::__NR_pivot_root => {
                 buffers::text(&self.space, a)?;
                 self.not_permitted(b)
             }
+            nr::__NR_execve => self.execveat(HERE, a, 0),
+            nr::__NR_execveat => self.execveat(a, b, e),
             _ => self.about(number, arguments),
         }
     }

@@ -34,9 +34,13 @@ impl<M: Machine> Process<M> {
         if address == 0 { Ok(0) } else { self.put(address, &[0, 1]) }
     }
 
-    pub(super) fn gettimeofday(&mut self, address: u64) -> Answer {
+    /// The time zone is UTC.
+    pub(super) fn gettimeofday(&mut self, address: u64, zone: u64) -> Answer {
         let (_, ns) = self.space.pages().now();
-        if address == 0 { Ok(0) } else { self.put(address, &[ns / NS, ns % NS / 1000]) }
+        if address != 0 {
+            self.put(address, &[ns / NS, ns % NS / 1000])?;
+        }
+        if zone == 0 { Ok(0) } else { self.put(zone, &[0]) }
     }
 
     pub(super) fn time(&mut self, address: u64) -> Answer {

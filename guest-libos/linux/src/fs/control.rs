@@ -26,7 +26,8 @@ impl Fs {
         let slot = self.slot(fd)?;
         match command {
             abi::F_DUPFD | abi::F_DUPFD_CLOEXEC => {
-                let from = usize::try_from(argument).ok().filter(|from| *from < self.limit).ok_or(Errno::EINVAL)?;
+                let limit = self.descriptor_limit;
+                let from = usize::try_from(argument).ok().filter(|from| *from < limit).ok_or(Errno::EINVAL)?;
                 self.duplicate(fd, from, command == abi::F_DUPFD_CLOEXEC)
             }
             abi::F_GETFD => Ok(i32::from(slot.close_on_exec)),

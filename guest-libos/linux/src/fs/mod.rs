@@ -91,11 +91,11 @@ pub struct Fs {
     inodes: Inodes,
     descriptions: Descriptions,
     table: Vec<Option<Slot>>,
-    /// New descriptors are below this.
-    limit: usize,
     /// The working directory, held.
     cwd: Ino,
     umask: u32,
+    /// Descriptors that the program may have (`RLIMIT_NOFILE`), at most [`limits::MAX_DESCRIPTORS`].
+    descriptor_limit: usize,
     pid: u32,
     now: Now,
     generation: u64,
@@ -114,9 +114,9 @@ impl Fs {
             inodes: Inodes::new(setup.memory),
             descriptions: Descriptions::default(),
             table: Vec::new(),
-            limit: limits::DESCRIPTORS,
             cwd: Ino::ROOT,
             umask: 0o022,
+            descriptor_limit: limits::DESCRIPTORS,
             pid: setup.pid,
             now: setup.now,
             generation: 0,
@@ -127,17 +127,6 @@ impl Fs {
         fs.populate(setup)?;
         fs.inodes.hold(fs.cwd)?;
         Ok(fs)
-    }
-
-    /// How many descriptors there may be: the soft limit of `RLIMIT_NOFILE`. Those that are there stay.
-    #[must_use]
-    pub fn descriptor_limit(&self) -> usize {
-        self.limit
-    }
-
-    /// Sets it, as far as [`limits::MAX_DESCRIPTORS`].
-    pub fn set_descriptor_limit(&mut self, limit: u64) {
-        self.limit = usize::try_from(limit).unwrap_or(usize::MAX).min(limits::MAX_DESCRIPTORS);
     }
 
     /// Sets the time of the calls that follow.
@@ -158,6 +147,12 @@ impl Fs {
     /// umask(2).
     pub const fn umask(&mut self, mask: u32) -> u32 {
         core::mem::replace(&mut self.umask, mask & 0o777)
+    }
+
+    /// Sets how many descriptors the program may have from now on (`RLIMIT_NOFILE`); those that it has stay.
+    pub fn set_descriptor_limit(&mut self, limit: u64) {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        self.descriptor_limit = limit.min(limits::MAX_DESCRIPTORS);
     }
 
     /// Bytes that the writable layer holds.

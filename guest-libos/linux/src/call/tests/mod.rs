@@ -221,7 +221,7 @@ impl Program {
         };
         let files = Fs::new(&setup, Box::new(Desk(outside.clone()))).unwrap();
         let mut process = Process::new(space, files, b"/bin/program".to_vec());
-        process.identity.set(&[b"program", b"-x"], &[b"A=b"]);
+        process.identity.set(&[b"program", b"-x"], &[b"A=b"], b"vector".to_vec());
         let frame = Frame { rsp: ARENA + 0x8000, rip: PROGRAM + 0x100, rcx: PROGRAM + 0x100, ..Frame::default() };
         Self { process, frame, outside }
     }

@@ -29,9 +29,26 @@ fn names_come_and_go() {
     assert_eq!(p.try_call(nr::__NR_unlinkat, [CWD, two, nr::AT_REMOVEDIR.into()]), Ok(0));
     assert_eq!(p.try_call(nr::__NR_truncate, [one, 5]), Ok(0));
     assert_eq!(p.try_call(nr::__NR_truncate, [one, u64::MAX]), Err(Errno::EINVAL));
-    for number in [nr::__NR_chroot, nr::__NR_umount2] {
-        assert_eq!((p.try_call(number, [one]), p.try_call(number, [0])), (Err(Errno::EPERM), Err(Errno::EFAULT)));
+    for number in [nr::__NR_chroot, nr::__NR_umount2, nr::__NR_execve] {
+        assert_eq!(p.try_call(number, [0]), Err(Errno::EFAULT));
     }
+    assert_eq!(p.try_call(nr::__NR_umount2, [one]), Err(Errno::EPERM));
+    let directory = p.text(300, "/tmp/..");
+    let [file, program] = [p.text(400, "/etc/hosts"), p.text(500, "/bin/program")];
+    assert_eq!(
+        [directory, file, program, two].map(|path| p.try_call(nr::__NR_chroot, [path])),
+        [Ok(0), Err(Errno::ENOTDIR), Err(Errno::ENOTDIR), Err(Errno::ENOENT)]
+    );
+    let etc = p.text(600, "/etc");
+    assert_eq!(p.try_call(nr::__NR_chroot, [etc]), Err(Errno::EPERM));
+    assert_eq!(
+        [directory, file, program, two].map(|path| p.try_call(nr::__NR_execve, [path])),
+        [Err(Errno::EACCES), Err(Errno::EACCES), Err(Errno::ENOSYS), Err(Errno::ENOENT)]
+    );
+    assert_eq!(p.try_call(nr::__NR_execveat, [CWD, program, 0, 0, 7]), Err(Errno::EINVAL));
+    // As on Linux: the other file system first, then that it is a directory.
+    let net = p.text(700, "/proc/self/net");
+    assert_eq!(p.try_call(nr::__NR_link, [net, two]), Err(Errno::EXDEV));
     let long = p.text(1000, &"x/".repeat(2050));
     assert_eq!(p.try_call(nr::__NR_chdir, [long]), Err(Errno::ENAMETOOLONG));
 }
