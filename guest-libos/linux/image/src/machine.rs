@@ -99,6 +99,8 @@ pub struct Vm {
     features: u64,
     /// Bytes of that.
     extended_bytes: usize,
+    /// How long nobody could run, in ns.
+    idle_ns: u64,
 }
 
 impl Vm {
@@ -115,6 +117,7 @@ impl Vm {
             job: None,
             features,
             extended_bytes,
+            idle_ns: 0,
         }
     }
 
@@ -295,8 +298,8 @@ impl Machine for Vm {
     }
 
     fn cpu_ns(&self) -> u64 {
-        // There is no finer clock of it; it never goes back.
-        clock::now_ns()
+        // There is no finer clock of it: what others on the host take is a part of it.
+        clock::now_ns().saturating_sub(self.idle_ns)
     }
 
     fn set_timer(&mut self, at_ns: u64, urgent: bool) {
@@ -317,7 +320,9 @@ impl Machine for Vm {
         // None falls between the look and the wait.
         interrupt::disable();
         if !ATTENTION.swap(false, Ordering::Relaxed) {
+            let begin_ns = clock::now_ns();
             instruction::idle(until_ns);
+            self.idle_ns += clock::now_ns().saturating_sub(begin_ns);
         }
         interrupt::enable();
         INPUT.store(true, Ordering::Relaxed);

@@ -137,6 +137,14 @@ impl<M: Machine> Process<M> {
             nr::__NR_symlink => self.symlinkat(a, HERE, b),
             nr::__NR_symlinkat => self.symlinkat(a, b, c),
             nr::__NR_truncate => self.truncate(a, b),
+            nr::__NR_listxattr => self.attributes(a, 0, true),
+            nr::__NR_llistxattr => self.attributes(a, nr::AT_SYMLINK_NOFOLLOW, true),
+            nr::__NR_flistxattr => self.attributes_of(a, true),
+            nr::__NR_getxattr | nr::__NR_setxattr | nr::__NR_removexattr => self.attributes(a, 0, false),
+            nr::__NR_lgetxattr | nr::__NR_lsetxattr | nr::__NR_lremovexattr => {
+                self.attributes(a, nr::AT_SYMLINK_NOFOLLOW, false)
+            }
+            nr::__NR_fgetxattr | nr::__NR_fsetxattr | nr::__NR_fremovexattr => self.attributes_of(a, false),
             nr::__NR_chmod => self.fchmodat(CWD, a, b, 0),
             nr::__NR_fchmodat => self.fchmodat(a as i32, b, c, 0),
             nr::__NR_fchmodat2 => self.fchmodat(a as i32, b, c, d),

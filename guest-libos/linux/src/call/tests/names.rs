@@ -119,3 +119,28 @@ fn attributes_are_kept() {
     assert_eq!(p.try_call(nr::__NR_lchown, [NOWHERE, 0, 0]), Err(Errno::EFAULT));
     assert_eq!((p.try_call(nr::__NR_umask, [0o77]), p.try_call(nr::__NR_umask, [0])), (Ok(0o22), Ok(0o77)));
 }
+
+#[test]
+fn no_file_has_extended_attributes() {
+    let mut p = Program::new();
+    let (file, nothing, name) = (p.text(0, "/in/numbers"), p.text(64, "/nothing"), p.text(128, "user.a"));
+    assert_eq!(p.try_call(nr::__NR_listxattr, [file, DATA, 100]), Ok(0));
+    assert_eq!(p.try_call(nr::__NR_llistxattr, [nothing, DATA, 100]), Err(Errno::ENOENT));
+    assert_eq!(p.try_call(nr::__NR_flistxattr, [1, DATA, 100]), Ok(0));
+    assert_eq!(p.try_call(nr::__NR_flistxattr, [77, DATA, 100]), Err(Errno::EBADF));
+    assert_eq!(p.try_call(nr::__NR_getxattr, [file, name, DATA, 100]), Err(Errno::EOPNOTSUPP));
+    assert_eq!(p.try_call(nr::__NR_fsetxattr, [1, name, DATA, 1, 0]), Err(Errno::EOPNOTSUPP));
+}
+
+#[test]
+fn threads_and_the_process_have_clocks_of_cpu_time() {
+    let mut p = Program::new();
+    p.outside.borrow_mut().now_ns = 7_000_000_000;
+    let clock = |tid: u32, kind: u32| u64::from(!tid << 3 | kind);
+    for id in [clock(0, 2), clock(1, 2), clock(1, 6)] {
+        assert_eq!((p.try_call(nr::__NR_clock_gettime, [id, DATA]), p.word(DATA)), (Ok(0), 7));
+    }
+    for id in [clock(9, 6), clock(1, 7), clock(1, 3)] {
+        assert_eq!(p.try_call(nr::__NR_clock_gettime, [id, DATA]), Err(Errno::EINVAL));
+    }
+}
