@@ -4,6 +4,7 @@ use super::{Answer, Machine, Process, identity::itself};
 use crate::{
     errno::Errno,
     fs::limits::{DESCRIPTORS, MAX_DESCRIPTORS},
+    thread::{SLICE_NS, Tid},
 };
 use linux_raw_sys::general as abi;
 
@@ -118,6 +119,19 @@ impl<M: Machine> Process<M> {
             self.output(address, 4)?.fill(0);
         }
         Ok(0)
+    }
+
+    /// Of which thread a call is: of any that is there, and 0 is the caller.
+    pub(super) fn task(&self, tid: u64) -> Result<(), Errno> {
+        match tid as u32 {
+            0 => Ok(()),
+            tid => self.threads.state(Tid(tid)).map(drop).ok_or(Errno::ESRCH),
+        }
+    }
+
+    /// The slice of a thread.
+    pub(super) fn sched_rr_get_interval(&mut self, address: u64) -> Answer {
+        self.put(address, &[0, SLICE_NS])
     }
 
     pub(super) fn sched_getaffinity(&mut self, bytes: u64, address: u64) -> Answer {

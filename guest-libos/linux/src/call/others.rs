@@ -98,6 +98,27 @@ impl<M: Machine> Process<M> {
             nr::__NR_times => self.cpu_ticks(a),
             nr::__NR_sysinfo => self.sysinfo(a),
             nr::__NR_getcpu => self.getcpu(a, b),
+            nr::__NR_sched_getscheduler
+            | nr::__NR_sched_setscheduler
+            | nr::__NR_sched_getparam
+            | nr::__NR_sched_setparam
+            | nr::__NR_sched_rr_get_interval
+                if (a as i32) < 0 =>
+            {
+                Err(Errno::EINVAL.into())
+            }
+            nr::__NR_sched_getaffinity
+            | nr::__NR_sched_setaffinity
+            | nr::__NR_sched_getscheduler
+            | nr::__NR_sched_setscheduler
+            | nr::__NR_sched_getparam
+            | nr::__NR_sched_setparam
+            | nr::__NR_sched_rr_get_interval
+                if self.task(a).is_err() =>
+            {
+                Err(Errno::ESRCH.into())
+            }
+            nr::__NR_sched_rr_get_interval => self.sched_rr_get_interval(b),
             nr::__NR_sched_getaffinity => self.sched_getaffinity(b, c),
             nr::__NR_sched_setaffinity => self.sched_setaffinity(b, c),
             nr::__NR_sched_getscheduler => Ok(nr::SCHED_NORMAL.into()),

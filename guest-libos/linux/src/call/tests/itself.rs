@@ -101,6 +101,9 @@ fn usage_is_told() {
     assert_eq!(p.try_call(nr::__NR_sched_getaffinity, [0, 7, DATA]), Err(Errno::EINVAL));
     assert_eq!(p.try_call(nr::__NR_sched_setscheduler, [0, 1, DATA]), Err(Errno::EPERM));
     assert_eq!(p.try_call(nr::__NR_sched_getparam, [0, DATA]), Ok(0));
+    assert_eq!(p.try_call(nr::__NR_sched_getparam, [u64::MAX, DATA]), Err(Errno::EINVAL));
+    assert_eq!(p.try_call(nr::__NR_sched_getaffinity, [u64::MAX, 8, DATA]), Err(Errno::ESRCH));
+    assert_eq!((p.try_call(nr::__NR_sched_rr_get_interval, [1, DATA]), p.word(DATA + 8)), (Ok(0), 10_000_000));
     assert_eq!(p.try_call(nr::__NR_sched_setparam, [0, DATA]), Ok(0));
     assert_eq!(
         (p.try_call(nr::__NR_sched_get_priority_max, [1]), p.try_call(nr::__NR_sched_get_priority_min, [9])),
