@@ -222,11 +222,13 @@ fn finish(process: &mut Process<Vm>, frame: &mut Frame, next: Next) -> u32 {
             1
         }
         Next::Exit(status) => {
+            process.bring_all_back();
             report::ended(process, status);
             world::send_results(&process.files);
             exit(status)
         }
         Next::Killed(signal) => {
+            process.bring_all_back();
             report::killed(process, frame, signal);
             world::send_results(&process.files);
             exit(128 + signal.number())

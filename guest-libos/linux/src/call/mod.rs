@@ -21,6 +21,7 @@ mod poll;
 mod proc;
 mod recent;
 mod run;
+mod shared;
 mod signal;
 mod status;
 mod switch;
@@ -73,6 +74,8 @@ pub struct Process<M: Machine> {
     limits: limits::Limits,
     /// Calls that are not served, and how often each was made.
     pub unserved: BTreeMap<u32, u64>,
+    /// Shared mappings of files.
+    shared: Vec<shared::Shared>,
     /// The last calls.
     pub recent: Recent,
     /// Threads and processes that were asked for and could not be.

@@ -10,9 +10,9 @@ impl<M: Machine> Process<M> {
         let [a, b, c, d, e, _] = arguments;
         match number {
             nr::__NR_mmap => self.mmap(arguments),
-            nr::__NR_munmap => Ok(self.space.munmap(a, b).map(|()| 0)?),
-            nr::__NR_mprotect => Ok(self.space.mprotect(a, b, c).map(|()| 0)?),
-            nr::__NR_mremap => Ok(self.space.mremap(a, b, c, d, e)?),
+            nr::__NR_munmap => self.munmap(a, b),
+            nr::__NR_mprotect => self.mprotect(a, b, c),
+            nr::__NR_mremap => self.mremap([a, b, c, d, e]),
             nr::__NR_madvise => Ok(self.space.madvise(a, b, c).map(|()| 0)?),
             nr::__NR_brk => Ok(self.space.brk(a)),
             nr::__NR_arch_prctl => self.arch_prctl(a, b),

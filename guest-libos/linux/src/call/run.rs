@@ -22,6 +22,7 @@ impl<M: Machine> Process<M> {
             identity: identity::Identity::default(),
             limits: Limits::default(),
             unserved: BTreeMap::new(),
+            shared: Vec::new(),
             recent: Recent::default(),
             refused: Refused::default(),
             threads: Threads::new(pid, now_ns),

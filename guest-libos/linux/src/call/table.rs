@@ -23,7 +23,14 @@ impl<M: Machine> Process<M> {
     pub(super) fn answer_with_files(&mut self, number: u32, arguments: [u64; 6]) -> Answer {
         let (monotonic_ns, realtime_ns) = self.space.pages().now();
         self.files.set_now(fs::Now { monotonic_ns, realtime_ns });
+        let touched = if self.shared.is_empty() { None } else { self.touched(number, arguments) };
+        if let Some(touched) = &touched {
+            self.before(touched);
+        }
         let answer = self.transfer(number, arguments);
+        if let Some(touched) = &touched {
+            self.after(touched);
+        }
         // Who waits for what the call changed goes on soon.
         self.attention |= self.files.generation() != self.files_seen && !self.parked.is_empty();
         answer

@@ -57,6 +57,7 @@ pub use content::Content;
 pub use copy::Copied;
 pub use epoll::EpollEvent;
 pub use inode::Timespec;
+pub use mapping::Mapped;
 pub use output::Output;
 pub use ready::{Stop, Wait};
 pub use status::Metadata;
