@@ -85,6 +85,54 @@ fn threads_take_turns_and_signals_come() {
 }
 
 #[test]
+fn a_shared_mapping_is_the_file() {
+    let place = Place::new();
+    let compiler = &["gcc", "-O1", "-static", "-x", "c"];
+    let Some(program) = compiled(&place, include_str!("linux_files/shared.c"), "shared", compiler) else { return };
+    let host = on_host(&program, &[&directory(&place)], "");
+    assert_eq!(in_vm(place.denali(["run"]).arg(&program).args(["--", "/tmp"]), ""), host);
+    assert_eq!(host.0, Some(7), "{host:?}");
+}
+
+/// SQLite keeps an index in a shared mapping, sorts in files, and locks.
+const DATABASE: &str = r#"
+#include <sqlite3.h>
+#include <stdio.h>
+static int row(void *none, int count, char **values, char **names) { return printf("%s\n", values[0] ? values[0] : "") < 0; }
+int main(int count, char **words) {
+    sqlite3 *base;
+    char *why = NULL, path[4200];
+    snprintf(path, sizeof path, "%s/test.db", words[1]);
+    sqlite3_open(path, &base);
+    int status = sqlite3_exec(base,
+        "pragma journal_mode = wal; create table a(n integer primary key, t text); create index b on a(t);"
+        "with recursive c(n) as (select 1 union all select n + 1 from c where n < 3000) insert into a select n, hex(n * n % 97) from c;"
+        "delete from a where n % 7 = 0; select count(*) || min(t) || max(t) from a; pragma wal_checkpoint;"
+        "vacuum; pragma integrity_check; select group_concat(t) from (select distinct t from a order by t desc);", row, NULL, &why);
+    printf("%d %s\n", status, why ? why : "");
+    return sqlite3_close(base) + 5;
+}
+"#;
+
+#[test]
+fn a_database_is_kept_in_a_file() {
+    const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/libsqlite3.a";
+    if !Path::new(LIBRARY).exists() {
+        eprintln!("left out, there is no {LIBRARY}");
+        return;
+    }
+    let place = Place::new();
+    let (source, program) = (place.write("base.c", DATABASE), place.path("base"));
+    let libraries = [LIBRARY, "-lz", "-lm", "-ldl", "-lpthread"];
+    let built = Command::new("gcc").args(["-O1", "-static", "-w", "-o"]).arg(&program).arg(source).args(libraries).output();
+    let built = built.expect("there is gcc");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let host = on_host(&program, &[&directory(&place)], "");
+    assert_eq!(in_vm(place.denali(["run"]).arg(&program).args(["--", "/tmp"]), ""), host);
+    assert!(host.0 == Some(5) && host.1.starts_with("wal\n2572") && host.1.contains("\nok\n"), "{host:?}");
+}
+
+#[test]
 fn a_crash_is_told_with_its_function_and_the_last_calls() {
     let place = Place::new();
     let source = "#include <unistd.h>\n\

@@ -27,15 +27,18 @@ const ELF_CLASS_32: (usize, u8) = (4, 1);
 /// Offset and value of `e_machine` in an ELF header: x86-64.
 const ELF_MACHINE: (usize, [u8; 2]) = (18, [62, 0]);
 
-/// Memory of a VM; that of a program for Linux has as much beside the program and its files.
+/// Memory of a VM.
 const DEFAULT_MEMORY_BYTES: u64 = 64 << 20;
+/// Memory of the VM of a program for Linux, whose memory counts when it is mapped; what it never touches takes none of the node's.
+/// As much as an unsigned bundle is granted. One that is large itself has [`DEFAULT_MEMORY_BYTES`] beside it.
+const LINUX_MEMORY_BYTES: u64 = 256 << 20;
 const DEFAULT_CPU_TIME: Duration = Duration::from_secs(10);
 const DEFAULT_WALL_TIME: Duration = Duration::from_secs(60);
 
 /// What a program may use, as options. Absent ones are the manifest's, or the defaults where there is no manifest.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Needs {
-    /// Memory of the VM [default: the bundle's, else 64MiB, for Linux programs beside their files]
+    /// Memory of the VM [default: the bundle's, else 64MiB, for Linux programs 256MiB]
     #[arg(long, value_name = "BYTES", value_parser = units::bytes)]
     pub(crate) memory: Option<u64>,
     /// CPU time that one job may use [default: the bundle's, else 10s]
@@ -154,8 +157,8 @@ pub(crate) fn pack(
     let (image, files) = linux::pack(file, path, &extras.around, extras.read()?)?;
     let bytes = image.len() as u64 + files.iter().map(|(_, file)| file.len() as u64).sum::<u64>();
     let room = linux::room(&image) + bytes;
-    let memory = needs.memory.or(Some(DEFAULT_MEMORY_BYTES + room.next_multiple_of(1 << 20)));
-    pack_elf(&image, name, &Needs { memory, ..needs.clone() }, &files)
+    let memory = LINUX_MEMORY_BYTES.max(DEFAULT_MEMORY_BYTES + room.next_multiple_of(1 << 20));
+    pack_elf(&image, name, &Needs { memory: needs.memory.or(Some(memory)), ..needs.clone() }, &files)
 }
 
 /// Packs the bundle that `file` is again, with what is new.
@@ -293,6 +296,11 @@ pub(crate) mod tests {
             let text = super::super::failure::text(&error).unwrap();
             assert!(text.contains("hint: ") && text.contains(word), "{text}");
         }
+    }
+
+    #[test]
+    fn nodes_grant_what_linux_programs_ask_for() {
+        assert!(LINUX_MEMORY_BYTES <= crate::node::policy::Unsigned::default().memory);
     }
 
     #[test]

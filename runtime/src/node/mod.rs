@@ -25,7 +25,7 @@ mod engine;
 mod follow;
 mod job;
 mod output;
-mod policy;
+pub(crate) mod policy;
 mod queue;
 mod server;
 mod shares;

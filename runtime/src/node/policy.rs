@@ -203,7 +203,7 @@ impl Default for Unsigned {
     fn default() -> Self {
         Self {
             allow: true,
-            memory: 64 << 20,
+            memory: 256 << 20,
             cpu_time: Duration::from_secs(10),
             wall_time: Duration::from_secs(60),
             output: 4 << 20,

@@ -47,6 +47,12 @@ pub fn note(causes: interrupt::Causes) {
     }
 }
 
+/// Lets an interrupt that found the library OS at work come again when the VM is next entered: the thread that runs then may
+/// never make another call.
+pub fn remind() {
+    interrupt::at_next_entry(Duration::ZERO);
+}
+
 /// Most bytes of extended state that are kept: with AVX-512 they are 2,700.
 const AREA_BYTES: usize = 4096;
 /// x87, SSE and AVX, and what they take: what is kept where all would be too much.
@@ -93,6 +99,8 @@ pub struct Vm {
     features: u64,
     /// Bytes of that.
     extended_bytes: usize,
+    /// How long nobody could run, in ns.
+    idle_ns: u64,
 }
 
 impl Vm {
@@ -109,6 +117,7 @@ impl Vm {
             job: None,
             features,
             extended_bytes,
+            idle_ns: 0,
         }
     }
 
@@ -294,8 +303,8 @@ impl Machine for Vm {
     }
 
     fn cpu_ns(&self) -> u64 {
-        // There is no finer clock of it; it never goes back.
-        clock::now_ns()
+        // There is no finer clock of it: what others on the host take is a part of it.
+        clock::now_ns().saturating_sub(self.idle_ns)
     }
 
     fn set_timer(&mut self, at_ns: u64, urgent: bool) {
@@ -312,7 +321,15 @@ impl Machine for Vm {
     }
 
     fn idle(&mut self, until_ns: u64) {
-        instruction::idle(until_ns);
+        interrupt::stop_timer();
+        // None falls between the look and the wait.
+        interrupt::disable();
+        if !ATTENTION.swap(false, Ordering::Relaxed) {
+            let begin_ns = clock::now_ns();
+            instruction::idle(until_ns);
+            self.idle_ns += clock::now_ns().saturating_sub(begin_ns);
+        }
+        interrupt::enable();
         INPUT.store(true, Ordering::Relaxed);
     }
 

@@ -17,7 +17,7 @@ use core::{
 use denali_abi::memory::{PAGE_BYTES, WINDOW_END, WINDOW_START};
 use denali_guest::{eprintln, exit, fault, interrupt, random, vreg};
 use denali_linux::{
-    call::{Frame, Machine, Next, Process, STACK_BYTES},
+    call::{Frame, Machine, Next, Process, USER, stack_bytes},
     elf::{self, Layout, PROGRAM_BASE, Placed, Program, Start},
     fs::{self, Fs},
     mm::{Access, Areas, Backing, Rights, Space},
@@ -53,7 +53,8 @@ fn refuse(why: &str) -> ! {
 /// Loads the bundle's program, lets the VMM copy the VM, and starts it; `memory` is the VM's that nobody uses.
 pub fn run(memory: Range<u64>) -> ! {
     let bundle = Bundle::read().unwrap_or_else(|why| refuse(&why));
-    let Loaded { process, stack, program, placed, entry } = load(&bundle, memory).unwrap_or_else(|why| refuse(&why));
+    let Loaded { process, stack, vdso, program, placed, entry } =
+        load(&bundle, memory).unwrap_or_else(|why| refuse(&why));
     // SAFETY: nothing serves a call yet.
     unsafe { *RUNNING.0.get() = Some(process) };
     // SAFETY: the handler serves system calls of the program, which runs none of this library's code then, and reports
@@ -82,15 +83,15 @@ pub fn run(memory: Range<u64>) -> ! {
         headers: program.headers.map_or(0, |headers| placed.program.address(headers)),
         header_count: program.header_count,
         loader: placed.loader.map_or(0, |layout| layout.address(0)),
-        user: (1000, 1000),
-        vdso: Some(vdso_address(stack)),
+        user: (USER, USER),
+        vdso: Some(vdso),
         hwcap2: 2,
         random: bytes,
         signal_stack_bytes: 4096,
         ..Start::default()
     };
-    running().identity.set(start.arguments, start.environment);
     let image = start.image(stack, START_BYTES).unwrap_or_else(|_| refuse("the arguments are too long"));
+    running().identity.set(start.arguments, start.environment, image.auxiliary);
     // SAFETY: the stack is the program's, and nothing runs on it yet.
     unsafe { core::ptr::copy_nonoverlapping(image.bytes.as_ptr(), image.pointer as *mut u8, image.bytes.len()) };
     // SAFETY: the program was loaded, and this is its stack.
@@ -102,15 +103,12 @@ struct Loaded {
     process: Process<Vm>,
     /// Where its stack ends.
     stack: u64,
+    /// Where the vDSO lies: below the stack.
+    vdso: u64,
     program: Program<'static>,
     placed: Placed,
     /// Its first instruction: the dynamic loader's, if it has one.
     entry: u64,
-}
-
-/// Where the vDSO lies: below the stack that ends at `top`.
-fn vdso_address(top: u64) -> u64 {
-    top - STACK_BYTES - 2 * PAGE_BYTES
 }
 
 fn load(bundle: &Bundle, memory: Range<u64>) -> Result<Loaded, String> {
@@ -129,6 +127,7 @@ fn load(bundle: &Bundle, memory: Range<u64>) -> Result<Loaded, String> {
     let placed = Placed::new(&program, loader.as_ref().map(|(_, _, loader)| loader), &areas.program);
     let placed = placed.map_err(|error| format!("{path}: {error}"))?;
     let top = areas.arena.end;
+    let bottom = top - stack_bytes(top - areas.arena.start);
     let mut space = Space::new(areas, Vm::new(&pool)).map_err(|_| "the VM has too little memory".to_owned())?;
     let mut entry = placed.program.address(program.entry);
     (space.pages().file, space.pages().bias) = (file, placed.program.bias);
@@ -139,12 +138,13 @@ fn load(bundle: &Bundle, memory: Range<u64>) -> Result<Loaded, String> {
     }
     // What is mapped later is another file.
     space.pages().expect_code(Functions::unknown());
-    let stack = space.load(&(top - STACK_BYTES..top), Rights::Write, Backing::Stack, (top - STACK_BYTES, &[]));
+    let stack = space.load(&(bottom..top), Rights::Write, Backing::Stack, (bottom, &[]));
     stack.map_err(|_| "no memory for the stack; give the VM more".to_owned())?;
     let page = vdso::page();
-    let at = vdso_address(top);
-    let backing = Backing::File { name: Arc::from("[vdso]"), bias: at.wrapping_neg() };
-    let loaded = space.load(&(at..at + page.len() as u64), Rights::Execute, backing, (at, &page));
+    // A page lies between, which nobody has.
+    let vdso = bottom - 2 * PAGE_BYTES;
+    let backing = Backing::File { name: Arc::from("[vdso]"), bias: vdso.wrapping_neg() };
+    let loaded = space.load(&(vdso..vdso + page.len() as u64), Rights::Execute, backing, (vdso, &page));
     loaded.map_err(|_| "no memory for the vDSO; give the VM more".to_owned())?;
     let setup = fs::Setup {
         files: &bundle.files,
@@ -157,7 +157,7 @@ fn load(bundle: &Bundle, memory: Range<u64>) -> Result<Loaded, String> {
     let directory = &bundle.settings.directory;
     files.chdir(directory.as_bytes()).map_err(|error| format!("the working directory {directory}: {error}"))?;
     let process = Process::new(space, files, path.as_bytes().to_vec());
-    Ok(Loaded { process, stack: top, program, placed, entry })
+    Ok(Loaded { process, stack: top, vdso, program, placed, entry })
 }
 
 /// The file at `path`, and what it asks for.
@@ -220,11 +220,13 @@ fn finish(process: &mut Process<Vm>, frame: &mut Frame, next: Next) -> u32 {
             1
         }
         Next::Exit(status) => {
+            process.bring_all_back();
             report::ended(process, status);
             world::send_results(&process.files);
             exit(status)
         }
         Next::Killed(signal) => {
+            process.bring_all_back();
             report::killed(process, frame, signal);
             world::send_results(&process.files);
             exit(128 + signal.number())
@@ -260,7 +262,12 @@ fn is_program(rip: u64) -> bool {
 
 /// An interrupt: a program goes on in [`interrupted`]; the library OS where it was, and looks later.
 fn redirect(rip: u64) -> u64 {
-    if is_program(rip) { entry::interrupt(rip) } else { rip }
+    if is_program(rip) {
+        entry::interrupt(rip)
+    } else {
+        machine::remind();
+        rip
+    }
 }
 
 /// A fault of the program, or a system call that was not rewritten.

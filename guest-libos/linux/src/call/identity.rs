@@ -7,8 +7,10 @@ use linux_raw_sys::{general as abi, prctl};
 
 /// The one process, which is its group's and its session's.
 pub(super) const PROCESS: u64 = 1;
-/// The one user and group: an ordinary one.
-pub(super) const USER: u64 = 1000;
+/// The one user and group: root, since permissions of files refuse it nothing. Its capabilities end there.
+pub const USER: u32 = 0;
+/// What it may: `CAP_CHOWN`, `CAP_DAC_OVERRIDE`, `CAP_DAC_READ_SEARCH`, `CAP_FOWNER` and `CAP_FSETID`, by their bits.
+const CAPABLE: u32 = 0b1_1111;
 
 /// Bytes of each field of `struct utsname`.
 const NAME_BYTES: usize = 65;
@@ -33,14 +35,16 @@ pub struct Identity {
     pub(super) arguments: Vec<u8>,
     /// The environment, in the same form.
     pub(super) environment: Vec<u8>,
+    /// The auxiliary vector.
+    pub(super) auxiliary: Vec<u8>,
     names: BTreeMap<Tid, [u8; THREAD_NAME_BYTES]>,
 }
 
 impl Identity {
-    /// Sets what /proc/self/cmdline and /proc/self/environ tell.
-    pub fn set(&mut self, arguments: &[&[u8]], environment: &[&[u8]]) {
+    /// Sets what /proc/self/cmdline, environ and auxv tell.
+    pub fn set(&mut self, arguments: &[&[u8]], environment: &[&[u8]], auxiliary: Vec<u8>) {
         let joined = |texts: &[&[u8]]| texts.iter().flat_map(|text| [*text, b"\0"]).flatten().copied().collect();
-        (self.arguments, self.environment) = (joined(arguments), joined(environment));
+        (self.arguments, self.environment, self.auxiliary) = (joined(arguments), joined(environment), auxiliary);
     }
 }
 
@@ -95,7 +99,7 @@ impl<M: Machine> Process<M> {
     /// `getresuid`, `getresgid`.
     pub(super) fn getresid(&mut self, addresses: [u64; 3]) -> Answer {
         for address in addresses {
-            self.output(address, 4)?.copy_from_slice(&(USER as u32).to_le_bytes());
+            self.output(address, 4)?.copy_from_slice(&USER.to_le_bytes());
         }
         Ok(0)
     }
@@ -106,14 +110,14 @@ impl<M: Machine> Process<M> {
             match id {
                 u32::MAX if keeps => {}
                 u32::MAX => return Err(Errno::EINVAL.into()),
-                _ if u64::from(id) == USER => {}
+                USER => {}
                 _ => return Err(Errno::EPERM.into()),
             }
         }
         Ok(0)
     }
 
-    /// No capability is there.
+    /// Capabilities, effective and permitted ones: see [`CAPABLE`].
     pub(super) fn capget(&mut self, header: u64, data: u64) -> Answer {
         let [version, pid] = self.get::<1>(header).map(|[word]| [word as u32, (word >> 32) as u32])?;
         let Some((_, words)) = CAPABILITIES.iter().find(|(known, _)| *known == version) else {
@@ -122,7 +126,11 @@ impl<M: Machine> Process<M> {
         };
         itself(pid.into())?;
         if data != 0 {
-            self.output(data, 4 * *words as u64)?.fill(0);
+            let out = self.output(data, 4 * *words as u64)?;
+            out.fill(0);
+            for word in out.chunks_exact_mut(4).take(2) {
+                word.copy_from_slice(&CAPABLE.to_le_bytes());
+            }
         }
         Ok(0)
     }
@@ -151,7 +159,7 @@ impl<M: Machine> Process<M> {
             | prctl::PR_GET_THP_DISABLE
             | prctl::PR_GET_KEEPCAPS
             | prctl::PR_GET_SECCOMP => Ok(0),
-            prctl::PR_CAPBSET_READ if argument <= abi::CAP_LAST_CAP.into() => Ok(0),
+            prctl::PR_CAPBSET_READ if argument <= abi::CAP_LAST_CAP.into() => Ok(u64::from(CAPABLE) >> argument & 1),
             _ => Err(Errno::EINVAL.into()),
         }
     }

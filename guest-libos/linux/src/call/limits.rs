@@ -1,7 +1,11 @@
 //! Calls about what the program may use and what it has used: rlimits, usage, scheduling.
 
 use super::{Answer, Machine, Process, identity::itself};
-use crate::errno::Errno;
+use crate::{
+    errno::Errno,
+    fs::limits::{DESCRIPTORS, MAX_DESCRIPTORS},
+    thread::{SLICE_NS, Tid},
+};
 use linux_raw_sys::general as abi;
 
 const NS: u64 = 1_000_000_000;
@@ -11,8 +15,17 @@ pub(super) const TICKS: u64 = 100;
 /// `RLIM_INFINITY`.
 const INFINITY: u64 = u64::MAX;
 
-/// Bytes of the first thread's stack.
-pub const STACK_BYTES: u64 = 1 << 20;
+/// Bytes of a stack that `RLIMIT_STACK` tells, since a C library takes as many for each thread.
+const STACK_BYTES: u64 = 1 << 20;
+/// Most bytes of the first thread's stack: Linux's default.
+const STACK_BYTES_MOST: u64 = 8 << 20;
+
+/// Bytes of the first thread's stack, in an arena of so many: an eighth. They cost memory when they are touched.
+#[must_use]
+pub fn stack_bytes(arena_bytes: u64) -> u64 {
+    let part = arena_bytes / 8 / crate::mm::PAGE_BYTES * crate::mm::PAGE_BYTES;
+    part.clamp(STACK_BYTES, STACK_BYTES_MOST)
+}
 
 /// Fixed part of the load that `sysinfo` tells: one is 2¹⁶.
 const LOAD_ONE: u64 = 1 << 16;
@@ -26,8 +39,15 @@ impl Default for Limits {
         let mut limits = [[INFINITY; 2]; 16];
         limits[abi::RLIMIT_STACK as usize][0] = STACK_BYTES;
         limits[abi::RLIMIT_CORE as usize][0] = 0;
-        limits[abi::RLIMIT_NOFILE as usize] = [crate::fs::limits::MAX_DESCRIPTORS as u64; 2];
+        limits[abi::RLIMIT_NOFILE as usize] = [DESCRIPTORS as u64, MAX_DESCRIPTORS as u64];
         Self(limits)
+    }
+}
+
+impl Limits {
+    /// What a resource is limited to now.
+    pub(super) fn soft(&self, resource: u32) -> u64 {
+        self.0.get(resource as usize).map_or(INFINITY, |[soft, _]| *soft)
     }
 }
 
@@ -48,8 +68,10 @@ impl<M: Machine> Process<M> {
                 self.output(old, 16)?;
             }
             self.limits.0[place] = [soft, hard];
-            if place == abi::RLIMIT_AS as usize {
-                self.space.set_limit(soft);
+            match place as u32 {
+                abi::RLIMIT_AS => self.space.set_limit(soft),
+                abi::RLIMIT_NOFILE => self.files.set_descriptor_limit(soft),
+                _ => {}
             }
         }
         if old == 0 { Ok(0) } else { self.put(old, &[was_soft, was_hard]) }
@@ -97,6 +119,19 @@ impl<M: Machine> Process<M> {
             self.output(address, 4)?.fill(0);
         }
         Ok(0)
+    }
+
+    /// Of which thread a call is: of any that is there, and 0 is the caller.
+    pub(super) fn task(&self, tid: u64) -> Result<(), Errno> {
+        match tid as u32 {
+            0 => Ok(()),
+            tid => self.threads.state(Tid(tid)).map(drop).ok_or(Errno::ESRCH),
+        }
+    }
+
+    /// The slice of a thread.
+    pub(super) fn sched_rr_get_interval(&mut self, address: u64) -> Answer {
+        self.put(address, &[0, SLICE_NS])
     }
 
     pub(super) fn sched_getaffinity(&mut self, bytes: u64, address: u64) -> Answer {

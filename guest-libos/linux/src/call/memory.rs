@@ -13,10 +13,53 @@ use linux_raw_sys::general as abi;
 impl<M: Machine> Process<M> {
     pub(super) fn mmap(&mut self, arguments: [u64; 6]) -> Answer {
         let [address, bytes, prot, flags, ..] = arguments;
+        if flags as u32 & abi::MAP_FIXED != 0 && !self.shared.is_empty() {
+            self.bring_part_back(address, bytes);
+            // What it replaces may be gone also if it fails.
+            self.unshare(address, bytes);
+        }
         if flags as u32 & abi::MAP_ANONYMOUS == 0 {
             return self.map_file(arguments);
         }
         Ok(self.space.mmap(&Request { address, bytes, prot, flags, file: None })?)
+    }
+
+    pub(super) fn munmap(&mut self, address: u64, bytes: u64) -> Answer {
+        if self.shared.is_empty() {
+            return Ok(self.space.munmap(address, bytes).map(|()| 0)?);
+        }
+        self.bring_part_back(address, bytes);
+        self.space.munmap(address, bytes)?;
+        self.unshare(address, bytes);
+        Ok(0)
+    }
+
+    pub(super) fn mprotect(&mut self, address: u64, bytes: u64, prot: u64) -> Answer {
+        if !self.shared.is_empty() {
+            self.change_shared(address, bytes, Rights::from_prot(prot)? == Rights::Write)?;
+        }
+        Ok(self.space.mprotect(address, bytes, prot).map(|()| 0)?)
+    }
+
+    /// What is shared of a file neither grows nor moves: it becomes smaller, or is `ENOMEM`.
+    pub(super) fn mremap(&mut self, [address, old, new, flags, target]: [u64; 5]) -> Answer {
+        let fixed = flags as u32 & abi::MREMAP_FIXED != 0;
+        if self.shares(address, old) && (fixed || new > old) {
+            return Err(Errno::ENOMEM.into());
+        }
+        if fixed {
+            self.bring_part_back(target, new);
+        }
+        self.bring_part_back(address, old);
+        let there = self.space.mremap(address, old, new, flags, target)?;
+        if fixed {
+            self.unshare(target, new);
+        }
+        if let Some(gone) = old.checked_sub(new) {
+            let kept = new.next_multiple_of(PAGE_BYTES);
+            self.unshare(address.saturating_add(kept), gone);
+        }
+        Ok(there)
     }
 
     fn map_file(&mut self, [address, bytes, prot, flags, descriptor, offset]: [u64; 6]) -> Answer {
@@ -24,9 +67,19 @@ impl<M: Machine> Process<M> {
         if !offset.is_multiple_of(PAGE_BYTES) || offset.checked_add(bytes).is_none() {
             return Err(Errno::EINVAL.into());
         }
-        let shared = flags as u32 & abi::MAP_TYPE != abi::MAP_PRIVATE && Rights::from_prot(prot)? == Rights::Write;
+        let shared = flags as u32 & abi::MAP_TYPE != abi::MAP_PRIVATE;
+        let written = shared && Rights::from_prot(prot)? == Rights::Write;
+        // What other mappings stored in the file is what this one shows.
+        self.bring_all_back();
+        if shared && self.contradicts(descriptor, offset, bytes, written) {
+            return Err(Errno::ENODEV.into());
+        }
+        let writable = shared && self.files.maps_for_writing(descriptor);
+        if written && writable {
+            self.files.reserve(descriptor, offset, bytes)?;
+        }
         let whole = usize::try_from(bytes).ok().filter(|_| bytes <= self.space.memory()).ok_or(Errno::ENOMEM)?;
-        let Some(pieces) = self.files.mapping(descriptor, offset, whole, shared)? else {
+        let Some(pieces) = self.files.mapping(descriptor, offset, whole, written)? else {
             let flags = flags | u64::from(abi::MAP_ANONYMOUS);
             return Ok(self.space.mmap(&Request { address, bytes, prot, flags, file: None })?);
         };
@@ -39,8 +92,12 @@ impl<M: Machine> Process<M> {
             None => Functions::unknown(),
         };
         self.space.pages().expect_code(functions);
-        let file = Some(File { name, offset, contents: &pieces });
-        Ok(self.space.mmap(&Request { address, bytes, prot, flags, file })?)
+        let file = Some(File { name, offset, contents: &pieces, writable });
+        let address = self.space.mmap(&Request { address, bytes, prot, flags, file })?;
+        if shared {
+            self.share(descriptor, address, bytes, offset, written);
+        }
+        Ok(address)
     }
 
     /// Whether a range is all mapped: `msync`, `mlock` and others have nothing else to do.

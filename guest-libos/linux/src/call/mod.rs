@@ -21,6 +21,7 @@ mod poll;
 mod proc;
 mod recent;
 mod run;
+mod shared;
 mod signal;
 mod status;
 mod switch;
@@ -33,8 +34,8 @@ mod user;
 mod tests;
 
 pub use frame::{Extended, Frame};
-pub use identity::Identity;
-pub use limits::STACK_BYTES;
+pub use identity::{Identity, USER};
+pub use limits::stack_bytes;
 pub use recent::{Recent, name};
 pub use user::Machine;
 
@@ -73,6 +74,8 @@ pub struct Process<M: Machine> {
     limits: limits::Limits,
     /// Calls that are not served, and how often each was made.
     pub unserved: BTreeMap<u32, u64>,
+    /// Shared mappings of files.
+    shared: Vec<shared::Shared>,
     /// The last calls.
     pub recent: Recent,
     /// Threads and processes that were asked for and could not be.

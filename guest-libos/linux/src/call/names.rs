@@ -2,6 +2,7 @@
 
 use super::{Answer, Machine, Process, buffers};
 use crate::errno::Errno;
+use linux_raw_sys::general as abi;
 
 impl<M: Machine> Process<M> {
     pub(super) fn mkdirat(&mut self, directory: u64, path: u64, mode: u64) -> Answer {
@@ -61,7 +62,26 @@ impl<M: Machine> Process<M> {
         Ok(self.files.truncate(path, bytes.cast_signed()).map(|()| 0)?)
     }
 
-    /// There is one root, and nothing to put on it: only whether the path is one is looked at.
+    /// There is one root: that it stays is all that may be asked.
+    pub(super) fn chroot(&mut self, path: u64) -> Answer {
+        let path = buffers::text(&self.space, path)?;
+        Ok(self.files.chroot(path).map(|()| 0)?)
+    }
+
+    /// There is one program: what could be executed is `ENOSYS`, and all else what Linux says of it.
+    pub(super) fn execveat(&mut self, directory: u64, path: u64, flags: u64) -> Answer {
+        let path = buffers::text(&self.space, path)?;
+        let mode = self.files.fstatat(directory as i32, path, flags as u32)?.mode;
+        if mode & abi::S_IFMT == abi::S_IFLNK {
+            return Err(Errno::ELOOP.into());
+        }
+        if mode & abi::S_IFMT != abi::S_IFREG || mode & 0o111 == 0 {
+            return Err(Errno::EACCES.into());
+        }
+        self.refuse_process()
+    }
+
+    /// Nothing can be put on the one root: only whether the path is one is looked at.
     pub(super) fn not_permitted(&mut self, path: u64) -> Answer {
         buffers::text(&self.space, path)?;
         Err(Errno::EPERM.into())

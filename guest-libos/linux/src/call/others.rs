@@ -10,9 +10,9 @@ impl<M: Machine> Process<M> {
         let [a, b, c, d, e, _] = arguments;
         match number {
             nr::__NR_mmap => self.mmap(arguments),
-            nr::__NR_munmap => Ok(self.space.munmap(a, b).map(|()| 0)?),
-            nr::__NR_mprotect => Ok(self.space.mprotect(a, b, c).map(|()| 0)?),
-            nr::__NR_mremap => Ok(self.space.mremap(a, b, c, d, e)?),
+            nr::__NR_munmap => self.munmap(a, b),
+            nr::__NR_mprotect => self.mprotect(a, b, c),
+            nr::__NR_mremap => self.mremap([a, b, c, d, e]),
             nr::__NR_madvise => Ok(self.space.madvise(a, b, c).map(|()| 0)?),
             nr::__NR_brk => Ok(self.space.brk(a)),
             nr::__NR_arch_prctl => self.arch_prctl(a, b),
@@ -55,7 +55,7 @@ impl<M: Machine> Process<M> {
             nr::__NR_gettid => Ok(self.current().0.into()),
             nr::__NR_clock_gettime => self.clock_gettime(a, b),
             nr::__NR_clock_getres => self.clock_getres(a, b),
-            nr::__NR_gettimeofday => self.gettimeofday(a),
+            nr::__NR_gettimeofday => self.gettimeofday(a, b),
             nr::__NR_time => self.time(a),
             _ => self.answer_with_files(number, arguments),
         }
@@ -71,7 +71,7 @@ impl<M: Machine> Process<M> {
             | nr::__NR_getgid
             | nr::__NR_getegid
             | nr::__NR_setfsuid
-            | nr::__NR_setfsgid => Ok(identity::USER),
+            | nr::__NR_setfsgid => Ok(identity::USER.into()),
             nr::__NR_getpgid | nr::__NR_getsid => self.leader(a),
             nr::__NR_setpgid => self.setpgid(a),
             nr::__NR_getresuid | nr::__NR_getresgid => self.getresid([a, b, c]),
@@ -98,6 +98,27 @@ impl<M: Machine> Process<M> {
             nr::__NR_times => self.cpu_ticks(a),
             nr::__NR_sysinfo => self.sysinfo(a),
             nr::__NR_getcpu => self.getcpu(a, b),
+            nr::__NR_sched_getscheduler
+            | nr::__NR_sched_setscheduler
+            | nr::__NR_sched_getparam
+            | nr::__NR_sched_setparam
+            | nr::__NR_sched_rr_get_interval
+                if (a as i32) < 0 =>
+            {
+                Err(Errno::EINVAL.into())
+            }
+            nr::__NR_sched_getaffinity
+            | nr::__NR_sched_setaffinity
+            | nr::__NR_sched_getscheduler
+            | nr::__NR_sched_setscheduler
+            | nr::__NR_sched_getparam
+            | nr::__NR_sched_setparam
+            | nr::__NR_sched_rr_get_interval
+                if self.task(a).is_err() =>
+            {
+                Err(Errno::ESRCH.into())
+            }
+            nr::__NR_sched_rr_get_interval => self.sched_rr_get_interval(b),
             nr::__NR_sched_getaffinity => self.sched_getaffinity(b, c),
             nr::__NR_sched_setaffinity => self.sched_setaffinity(b, c),
             nr::__NR_sched_getscheduler => Ok(nr::SCHED_NORMAL.into()),
@@ -119,13 +140,17 @@ impl<M: Machine> Process<M> {
             nr::__NR_membarrier => self.membarrier(a),
             nr::__NR_msync | nr::__NR_mlock | nr::__NR_mlock2 | nr::__NR_munlock => self.mapped(a, b),
             nr::__NR_mincore => self.mincore(a, b, c),
+            nr::__NR_wait4 if a as i32 == i32::MIN => Err(Errno::ESRCH.into()),
             nr::__NR_wait4 | nr::__NR_waitid => Err(Errno::ECHILD.into()),
-            nr::__NR_fork | nr::__NR_vfork | nr::__NR_execve | nr::__NR_execveat => {
-                self.refused.processes = self.refused.processes.saturating_add(1);
-                Err(Errno::ENOSYS.into())
-            }
+            nr::__NR_fork | nr::__NR_vfork => self.refuse_process(),
             _ => self.socket(number, a),
         }
+    }
+
+    /// There is one process: another is refused, and counted.
+    pub(super) fn refuse_process(&mut self) -> Answer {
+        self.refused.processes = self.refused.processes.saturating_add(1);
+        Err(Errno::ENOSYS.into())
     }
 
     /// There is no network: no socket is made, and nothing else is one.

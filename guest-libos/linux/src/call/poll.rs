@@ -103,7 +103,7 @@ impl<M: Machine> Process<M> {
 
     /// How many of the descriptors are ready.
     fn poll_now(&mut self, address: u64, count: u64) -> Result<u64, Errno> {
-        if count > MAX_DESCRIPTORS as u64 {
+        if count > self.limits.soft(abi::RLIMIT_NOFILE) {
             return Err(Errno::EINVAL);
         }
         let files = buffers::output(&mut self.space, address, count * POLLFD_BYTES)?;

@@ -38,8 +38,7 @@ impl<M: Machine> Process<M> {
         let text = match file {
             Generated::ProcCmdline => return self.identity.arguments.clone(),
             Generated::ProcEnviron => return self.identity.environment.clone(),
-            // The vector itself is on the stack, where the libraries look.
-            Generated::ProcAuxv => return Vec::new(),
+            Generated::ProcAuxv => return self.identity.auxiliary.clone(),
             Generated::Ready => {
                 let arguments = self.space.pages().ready();
                 return arguments.iter().flat_map(|argument| [argument.as_bytes(), &[0]]).flatten().copied().collect();
@@ -186,7 +185,8 @@ fn fixed(file: Generated) -> &'static [u8] {
         Generated::SysThreadsMax | Generated::SysSomaxconn => b"4096\n",
         Generated::SysMaxMapCount => b"16384\n",
         Generated::SysOvercommitMemory => b"2\n",
-        Generated::SysFileMax => b"1024\n",
+        Generated::SysPipeMaxSize => b"65536\n",
+        Generated::SysFileMax => b"4096\n",
         Generated::CpusOnline | Generated::CpusPossible | Generated::CpusPresent => b"0\n",
         Generated::HugepageEnabled => b"always madvise [never]\n",
         Generated::HugepageSize => b"2097152\n",

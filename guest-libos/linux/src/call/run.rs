@@ -22,10 +22,11 @@ impl<M: Machine> Process<M> {
             identity: identity::Identity::default(),
             limits: Limits::default(),
             unserved: BTreeMap::new(),
+            shared: Vec::new(),
             recent: Recent::default(),
             refused: Refused::default(),
             threads: Threads::new(pid, now_ns),
-            signals: Signals::new(pid, identity::USER as u32),
+            signals: Signals::new(pid, identity::USER),
             parked: BTreeMap::new(),
             loaded: pid,
             again: None,
@@ -50,8 +51,14 @@ impl<M: Machine> Process<M> {
         if self.attention || self.space.pages().take_attention() { self.go_on(frame) } else { Next::Return }
     }
 
-    /// The current thread was interrupted between two instructions.
+    /// The current thread was interrupted between two instructions, by the timer perhaps, which is set anew then.
     pub fn interrupted(&mut self, frame: &mut Frame) -> Next {
+        self.timer_ns = 0;
+        self.replaced(frame)
+    }
+
+    /// The current thread goes on with a frame that is another than that of its call.
+    fn replaced(&mut self, frame: &mut Frame) -> Next {
         self.space.pages().take_attention();
         match self.go_on(frame) {
             Next::Return => Next::Restore,
@@ -96,7 +103,7 @@ impl<M: Machine> Process<M> {
             Stop::Ended(Some(status)) | Stop::Exit(status) => return Next::Exit(status as u8),
             Stop::Replaced => {}
         }
-        self.interrupted(frame)
+        self.replaced(frame)
     }
 
     /// Lets the current thread wait, or interrupts its call if a signal is there. Whether it waits.

@@ -137,8 +137,7 @@ impl<M: Machine> Process<M> {
 
     /// A write to a pipe that nobody reads.
     pub(super) fn broken_pipe(&mut self) -> Stop {
-        let info =
-            Info::user(crate::signal::Signal::SIGPIPE, false, self.threads.pid().0, super::identity::USER as u32);
+        let info = Info::user(crate::signal::Signal::SIGPIPE, false, self.threads.pid().0, super::identity::USER);
         let to = self.signals.send_thread(self.current(), info);
         self.interrupt(&to.into_iter().collect::<Vec<_>>());
         Errno::EPIPE.into()

@@ -79,6 +79,19 @@ impl<M: Machine> Process<M> {
         self.put(address, &statx_words(&metadata))
     }
 
+    /// Extended attributes of what is at a path: there are none to list, and none can be read or set.
+    pub(super) fn attributes(&mut self, path: u64, flags: u32, list: bool) -> Answer {
+        let path = buffers::text(&self.space, path)?;
+        self.files.fstatat(abi::AT_FDCWD, path, flags)?;
+        if list { Ok(0) } else { Err(Errno::EOPNOTSUPP.into()) }
+    }
+
+    /// The same of an open file.
+    pub(super) fn attributes_of(&mut self, descriptor: u64, list: bool) -> Answer {
+        self.files.fstat(descriptor as i32)?;
+        if list { Ok(0) } else { Err(Errno::EOPNOTSUPP.into()) }
+    }
+
     /// Newer programs give no path at all where they mean the descriptor.
     fn path_or_empty(&self, path: u64, flags: u32) -> Result<&[u8], Errno> {
         if path == 0 && flags & abi::AT_EMPTY_PATH != 0 { Ok(&[]) } else { buffers::text(&self.space, path) }

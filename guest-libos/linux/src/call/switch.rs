@@ -135,6 +135,7 @@ impl<M: Machine> Process<M> {
         let signals = self.signals.next_timer(times, false);
         let due = [until_ns, signals, self.files.next_deadline()].into_iter().flatten().min();
         self.space.pages().idle(due.unwrap_or(NEVER));
+        self.timer_ns = 0;
     }
 
     /// Sets the timer to what is due next while a thread runs.

@@ -21,7 +21,14 @@ fn nothing((): ()) -> u64 {
 impl<M: Machine> Process<M> {
     /// What a call answers that is not one of `others`.
     pub(super) fn answer_with_files(&mut self, number: u32, arguments: [u64; 6]) -> Answer {
+        let touched = if self.shared.is_empty() { None } else { self.touched(number, arguments) };
+        if let Some(touched) = &touched {
+            self.before(touched);
+        }
         let answer = self.transfer(number, arguments);
+        if let Some(touched) = &touched {
+            self.after(touched);
+        }
         // Who waits for what the call changed goes on soon.
         self.attention |= self.files.generation() != self.files_seen && !self.parked.is_empty();
         answer
@@ -135,6 +142,14 @@ impl<M: Machine> Process<M> {
             nr::__NR_symlink => self.symlinkat(a, HERE, b),
             nr::__NR_symlinkat => self.symlinkat(a, b, c),
             nr::__NR_truncate => self.truncate(a, b),
+            nr::__NR_listxattr => self.attributes(a, 0, true),
+            nr::__NR_llistxattr => self.attributes(a, nr::AT_SYMLINK_NOFOLLOW, true),
+            nr::__NR_flistxattr => self.attributes_of(a, true),
+            nr::__NR_getxattr | nr::__NR_setxattr | nr::__NR_removexattr => self.attributes(a, 0, false),
+            nr::__NR_lgetxattr | nr::__NR_lsetxattr | nr::__NR_lremovexattr => {
+                self.attributes(a, nr::AT_SYMLINK_NOFOLLOW, false)
+            }
+            nr::__NR_fgetxattr | nr::__NR_fsetxattr | nr::__NR_fremovexattr => self.attributes_of(a, false),
             nr::__NR_chmod => self.fchmodat(CWD, a, b, 0),
             nr::__NR_fchmodat => self.fchmodat(a as i32, b, c, 0),
             nr::__NR_fchmodat2 => self.fchmodat(a as i32, b, c, d),
@@ -146,11 +161,14 @@ impl<M: Machine> Process<M> {
             nr::__NR_futimesat => self.futimesat(a, b, c),
             nr::__NR_utimensat => self.utimensat(a, b, c, d),
             nr::__NR_umask => Ok(self.files.umask(a as u32).into()),
-            nr::__NR_chroot | nr::__NR_umount2 => self.not_permitted(a),
+            nr::__NR_chroot => self.chroot(a),
+            nr::__NR_umount2 => self.not_permitted(a),
             nr::__NR_mount | nr::__NR_pivot_root => {
                 buffers::text(&self.space, a)?;
                 self.not_permitted(b)
             }
+            nr::__NR_execve => self.execveat(HERE, a, 0),
+            nr::__NR_execveat => self.execveat(a, b, e),
             _ => self.about(number, arguments),
         }
     }

@@ -11,6 +11,11 @@ const REALTIME: [u64; 3] = [0, 5, 11];
 const MONOTONIC: [u64; 4] = [1, 4, 6, 7];
 /// Those that show CPU time.
 const CPU: [u64; 2] = [2, 3];
+/// Others show the CPU time of a thread or process (`clock_getcpuclockid`): its number, inverted, lies above so many bits, of which
+/// the lowest say of which kind the time is.
+const KIND_BITS: u32 = 3;
+const KIND: u64 = 3;
+const KINDS: u64 = 3;
 
 impl<M: Machine> Process<M> {
     /// What a clock shows, in ns.
@@ -20,6 +25,11 @@ impl<M: Machine> Process<M> {
             _ if REALTIME.contains(&id) => Ok(machine.now().1),
             _ if MONOTONIC.contains(&id) => Ok(machine.now().0),
             _ if CPU.contains(&id) => Ok(machine.cpu_ns()),
+            _ if (id as i32) < 0 && id & KIND < KINDS => {
+                let cpu_ns = machine.cpu_ns();
+                self.task(u64::from(!(id as u32)) >> KIND_BITS).map_err(|_| Errno::EINVAL)?;
+                Ok(cpu_ns)
+            }
             _ => Err(Errno::EINVAL),
         }
     }
@@ -34,9 +44,13 @@ impl<M: Machine> Process<M> {
         if address == 0 { Ok(0) } else { self.put(address, &[0, 1]) }
     }
 
-    pub(super) fn gettimeofday(&mut self, address: u64) -> Answer {
+    /// The time zone is UTC.
+    pub(super) fn gettimeofday(&mut self, address: u64, zone: u64) -> Answer {
         let (_, ns) = self.space.pages().now();
-        if address == 0 { Ok(0) } else { self.put(address, &[ns / NS, ns % NS / 1000]) }
+        if address != 0 {
+            self.put(address, &[ns / NS, ns % NS / 1000])?;
+        }
+        if zone == 0 { Ok(0) } else { self.put(zone, &[0]) }
     }
 
     pub(super) fn time(&mut self, address: u64) -> Answer {

@@ -61,7 +61,7 @@ pub trait Machine: Pages {
     /// Whether input may have come since it was last asked.
     fn take_input(&mut self) -> bool;
 
-    /// Gives the CPU away until then, by the first clock of [`Machine::now`], or until something happens.
+    /// Gives the CPU away until then, by the first clock of [`Machine::now`], or until something happens. Stops the timer.
     fn idle(&mut self, until_ns: u64);
 
     /// Fills `bytes` with what nobody can guess.

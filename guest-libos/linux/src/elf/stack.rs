@@ -56,6 +56,8 @@ pub struct Image {
     pub pointer: u64,
     /// What lies from there to the top.
     pub bytes: Vec<u8>,
+    /// The auxiliary vector in it.
+    pub auxiliary: Vec<u8>,
 }
 
 impl Start<'_> {
@@ -76,8 +78,10 @@ impl Start<'_> {
         words.push(0);
         words.extend(environment);
         words.push(0);
-        words.extend(self.auxiliary(path, platform, random).as_flattened());
-        strings.below(&words)
+        let auxiliary = self.auxiliary(path, platform, random);
+        words.extend(auxiliary.as_flattened());
+        let (pointer, bytes) = strings.below(&words)?;
+        Ok(Image { pointer, bytes, auxiliary: bytes_of(auxiliary.as_flattened()) })
     }
 
     /// The auxiliary vector: types and values, in the order of Linux, with its end.
@@ -108,6 +112,10 @@ impl Start<'_> {
         let vdso = self.vdso.map(|address| (at::AT_SYSINFO_EHDR, address));
         vdso.into_iter().chain(rest).map(|(kind, value)| [u64::from(kind), value]).collect()
     }
+}
+
+fn bytes_of(words: &[u64]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
 /// The upper part of a stack, growing downwards: its bytes are kept in reverse.
@@ -142,17 +150,17 @@ impl Strings {
         Ok(addresses)
     }
 
-    /// The stack with `words` below the strings.
-    fn below(mut self, words: &[u64]) -> Result<Image, Errno> {
+    /// Pointer and bytes of the stack with `words` below the strings.
+    fn below(mut self, words: &[u64]) -> Result<(u64, Vec<u8>), Errno> {
         let used = self.push_raw(&[])?;
         let pointer = used.checked_sub(size_of_val(words) as u64).ok_or(Errno::E2BIG)? & !15;
         if self.top - pointer > self.bytes_max {
             return Err(Errno::E2BIG);
         }
-        let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let mut bytes = bytes_of(words);
         bytes.resize((used - pointer) as usize, 0);
         bytes.extend(self.bytes.iter().rev());
-        Ok(Image { pointer, bytes })
+        Ok((pointer, bytes))
     }
 }
 

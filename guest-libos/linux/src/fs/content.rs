@@ -13,7 +13,7 @@ use crate::errno::Errno;
 use alloc::{collections::BTreeMap, vec::Vec};
 
 /// What a hole shows.
-static ZEROS: [u8; 4096] = [0; _];
+pub(super) static ZEROS: [u8; 4096] = [0; _];
 
 /// Bytes of a regular file, sparse.
 #[derive(Debug, Default)]

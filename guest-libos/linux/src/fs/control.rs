@@ -26,7 +26,7 @@ impl Fs {
         let slot = self.slot(fd)?;
         match command {
             abi::F_DUPFD | abi::F_DUPFD_CLOEXEC => {
-                let limit = super::limits::MAX_DESCRIPTORS;
+                let limit = self.descriptor_limit;
                 let from = usize::try_from(argument).ok().filter(|from| *from < limit).ok_or(Errno::EINVAL)?;
                 self.duplicate(fd, from, command == abi::F_DUPFD_CLOEXEC)
             }

@@ -124,7 +124,7 @@ impl Fs {
     pub(super) fn lowest_free(&self, from: usize) -> Result<i32, Errno> {
         let free = (from..self.table.len()).find(|index| self.table[*index].is_none());
         let free = free.unwrap_or_else(|| from.max(self.table.len()));
-        if free < MAX_DESCRIPTORS { i32::try_from(free).map_err(|_| Errno::EMFILE) } else { Err(Errno::EMFILE) }
+        if free < self.descriptor_limit { i32::try_from(free).map_err(|_| Errno::EMFILE) } else { Err(Errno::EMFILE) }
     }
 
     /// Lets `fd`, which is free and was given by [`Self::lowest_free`] or checked against the bound, mean a description.
@@ -254,7 +254,7 @@ impl Fs {
         if flags & !abi::O_CLOEXEC != 0 || old == new {
             return Err(Errno::EINVAL);
         }
-        if usize::try_from(new).map_or(true, |new| new >= MAX_DESCRIPTORS) {
+        if usize::try_from(new).map_or(true, |new| new >= self.descriptor_limit) {
             return Err(Errno::EBADF);
         }
         let slot = self.slot(old)?;

@@ -6,8 +6,10 @@ pub const PATH_MAX: usize = 4096;
 pub const NAME_MAX: usize = 255;
 /// Symbolic links followed in one walk, after which it is `ELOOP` (Linux's `MAXSYMLINKS`).
 pub const MAX_SYMLINKS: usize = 40;
-/// Descriptors of the process (`RLIMIT_NOFILE`).
-pub const MAX_DESCRIPTORS: usize = 1024;
+/// Most descriptors that the process may allow itself (the hard limit of `RLIMIT_NOFILE`).
+pub const MAX_DESCRIPTORS: usize = 4096;
+/// Descriptors that it has unless it asks for others (the soft limit).
+pub const DESCRIPTORS: usize = 1024;
 /// Inodes at once, those of the bundle, pipes and other objects without a name included.
 pub const MAX_INODES: usize = 1 << 18;
 /// Names of one inode (ext4's bound).

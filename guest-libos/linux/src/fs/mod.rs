@@ -57,6 +57,7 @@ pub use content::Content;
 pub use copy::Copied;
 pub use epoll::EpollEvent;
 pub use inode::Timespec;
+pub use mapping::Mapped;
 pub use output::Output;
 pub use ready::{Stop, Wait};
 pub use status::Metadata;
@@ -92,6 +93,8 @@ pub struct Fs {
     /// The working directory, held.
     cwd: Ino,
     umask: u32,
+    /// Descriptors that the program may have (`RLIMIT_NOFILE`), at most [`limits::MAX_DESCRIPTORS`].
+    descriptor_limit: usize,
     pid: u32,
     generation: u64,
     /// When the next timer expires, on the monotonic clock.
@@ -111,6 +114,7 @@ impl Fs {
             table: Vec::new(),
             cwd: Ino::ROOT,
             umask: 0o022,
+            descriptor_limit: limits::DESCRIPTORS,
             pid: setup.pid,
             generation: 0,
             deadline: None,
@@ -138,6 +142,12 @@ impl Fs {
     /// umask(2).
     pub const fn umask(&mut self, mask: u32) -> u32 {
         core::mem::replace(&mut self.umask, mask & 0o777)
+    }
+
+    /// Sets how many descriptors the program may have from now on (`RLIMIT_NOFILE`); those that it has stay.
+    pub fn set_descriptor_limit(&mut self, limit: u64) {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        self.descriptor_limit = limit.min(limits::MAX_DESCRIPTORS);
     }
 
     /// Bytes that the writable layer holds.

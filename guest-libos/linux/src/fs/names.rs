@@ -115,6 +115,14 @@ impl Fs {
         self.enter(ino)
     }
 
+    /// chroot(2): `EPERM` but for the root that there is.
+    pub fn chroot(&self, path: &[u8]) -> Result<(), Errno> {
+        let (node, _) = self.node(abi::AT_FDCWD, path, Follow::Always)?;
+        let Node::Inode(ino) = node else { return Err(Errno::ENOTDIR) };
+        self.inodes.get(ino)?.directory()?;
+        if ino == Ino::ROOT { Ok(()) } else { Err(Errno::EPERM) }
+    }
+
     /// fchdir(2).
     pub fn fchdir(&mut self, fd: i32) -> Result<(), Errno> {
         let ino = self.any_description(fd)?.ino;

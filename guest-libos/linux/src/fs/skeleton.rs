@@ -46,6 +46,7 @@ const LINKS: &[(&str, &str)] = &[
     ("dev/stdout", "/proc/self/fd/1"),
     ("dev/stderr", "/proc/self/fd/2"),
     ("proc/mounts", "self/mounts"),
+    ("proc/net", "self/net"),
     ("proc/thread-self", "self"),
 ];
 
@@ -83,6 +84,7 @@ const SYSTEM: &[(&str, Generated)] = &[
     ("proc/uptime", Generated::Uptime),
     ("proc/version", Generated::Version),
     ("proc/sys/fs/file-max", Generated::SysFileMax),
+    ("proc/sys/fs/pipe-max-size", Generated::SysPipeMaxSize),
     ("proc/sys/kernel/cap_last_cap", Generated::SysCapLastCap),
     ("proc/sys/kernel/hostname", Generated::SysHostname),
     ("proc/sys/kernel/osrelease", Generated::SysOsrelease),
@@ -143,6 +145,7 @@ impl Fs {
             self.lay(format!("proc/{pid}/{name}"), Kind::Generated(*file), 0o444, None)?;
         }
         self.lay(format!("proc/{pid}/fd"), Kind::Descriptors(Directory::new()), 0o500, None)?;
+        self.lay(format!("proc/{pid}/net"), Kind::Directory(Directory::new()), 0o555, None)?;
         self.lay(format!("proc/{pid}/exe"), Kind::Symlink(setup.program.into()), 0o777, None)?;
         self.lay(format!("proc/{pid}/cwd"), Kind::WorkingDirectory, 0o777, None)?;
         self.lay(format!("proc/{pid}/root"), Kind::Symlink(b"/"[..].into()), 0o777, None)?;

@@ -70,6 +70,8 @@ pub enum Generated {
     SysOvercommitMemory,
     SysBootId,
     SysFileMax,
+    /// /proc/sys/fs/pipe-max-size
+    SysPipeMaxSize,
     CpusOnline,
     CpusPossible,
     CpusPresent,

@@ -29,7 +29,10 @@ impl<P: Pages> Space<P> {
             }
             self.admit(end - old_end)?;
             self.store.expose(&more, Rights::Write)?;
-            self.enter(&more, Mapping { rights: Rights::Write, shared: false, backing: Backing::Heap });
+            self.enter(
+                &more,
+                Mapping { rights: Rights::Write, shared: false, read_only: false, backing: Backing::Heap },
+            );
         }
         self.brk = address;
         Ok(())

@@ -5,7 +5,7 @@
 
 use super::{Backing, Mapping, PAGE_BYTES, Pages, Rights, Space, pages_of};
 use crate::errno::Errno;
-use alloc::sync::Arc;
+use alloc::{sync::Arc, vec::Vec};
 use core::ops::Range;
 use linux_raw_sys::general as raw;
 
@@ -49,6 +49,8 @@ pub struct File<'a> {
     pub offset: u64,
     /// What it contains from there on, in pieces one after the other; zeros follow.
     pub contents: &'a [&'a [u8]],
+    /// Whether a shared mapping may be written.
+    pub writable: bool,
 }
 
 impl<P: Pages> Space<P> {
@@ -57,8 +59,8 @@ impl<P: Pages> Space<P> {
     /// `MAP_NORESERVE`, `MAP_POPULATE`, `MAP_GROWSDOWN`, `MAP_LOCKED` and the like are allowed and mean nothing.
     ///
     /// # Errors
-    /// `EINVAL` for arguments that make no sense, `EBADF` without a file, `EACCES` for write with execute, `ENODEV` for
-    /// a shared writable file, `EEXIST` for `MAP_FIXED_NOREPLACE` of what is mapped, `ENOMEM` if there is no room.
+    /// `EINVAL` for arguments that make no sense, `EBADF` without a file, `EACCES` for write with execute and for
+    /// writing to a shared file that may not be, `EEXIST` for `MAP_FIXED_NOREPLACE` of what is mapped, `ENOMEM` if there is no room.
     pub fn mmap(&mut self, request: &Request<'_>) -> Result<u64, Errno> {
         let Request { address, bytes, prot, flags, .. } = *request;
         let rights = Rights::from_prot(prot)?;
@@ -74,8 +76,9 @@ impl<P: Pages> Space<P> {
         if flags & HUGE != 0 {
             return Err(Errno::ENOMEM);
         }
-        if shared && rights == Rights::Write && file.is_some() {
-            return Err(Errno::ENODEV);
+        let read_only = shared && file.is_some_and(|file| !file.writable);
+        if read_only && rights == Rights::Write {
+            return Err(Errno::EACCES);
         }
         let range = self.choose(address, bytes, flags, rights)?;
         let backing = file.map_or(Backing::Anonymous, |file| Backing::File {
@@ -83,7 +86,7 @@ impl<P: Pages> Space<P> {
             bias: file.offset.wrapping_sub(range.start),
         });
         let contents = file.map_or(&[][..], |file| file.contents);
-        self.place(&range, Mapping { rights, shared, backing }, range.start, contents)?;
+        self.place(&range, Mapping { rights, shared, read_only, backing }, range.start, contents)?;
         Ok(range.start)
     }
 
@@ -101,7 +104,7 @@ impl<P: Pages> Space<P> {
         let bytes = range.end.checked_sub(range.start).filter(|bytes| bytes.is_multiple_of(PAGE_BYTES) && *bytes > 0);
         let range = pages_of(range.start, bytes.ok_or(Errno::EINVAL)?)?;
         self.area(&range).ok_or(Errno::ENOMEM)?;
-        self.place(&range, Mapping { rights, shared: false, backing }, at, &[data])
+        self.place(&range, Mapping { rights, shared: false, read_only: false, backing }, at, &[data])
     }
 
     /// munmap.
@@ -120,6 +123,17 @@ impl<P: Pages> Space<P> {
         }
         self.unmap(&range);
         Ok(())
+    }
+
+    /// Puts `pieces` into `range`, whole pages, one after the other, whatever its rights: it shows a file that has changed.
+    ///
+    /// # Errors
+    /// `ENOMEM` if there is no memory for it.
+    pub fn show(&mut self, range: &Range<u64>, pieces: &[&[u8]]) -> Result<(), Errno> {
+        let parts = self.mappings.within(range).map(|(part, mapping)| (part, mapping.rights));
+        let parts: Vec<_> = parts.collect();
+        self.store.load(range, range.start, pieces)?;
+        parts.into_iter().try_for_each(|(part, rights)| self.store.expose(&part, rights))
     }
 
     /// Replaces whatever is in `range`, a part of one area.

@@ -8,8 +8,8 @@
 //! writable and executable; the same page is never in two mappings, so there is never more memory in use than there is.
 //!
 //! What differs from Linux, on purpose:
-//! - A shared mapping is a private one: no other process could see it. Shared and writable of a file is `ENODEV`.
-//! - Mappings of files are copies, made when they are mapped.
+//! - A shared mapping is a private one: no other process could see it. Of a file it is a copy that `call` keeps the same.
+//! - Private mappings of files are copies, made when they are mapped.
 //! - Freed memory keeps its rights, to save exits: using it after munmap need not fault. System calls refuse it.
 //! - Writable and executable at once is `EACCES`.
 //! - mprotect of a range with a hole changes nothing, instead of what precedes the hole.
@@ -83,6 +83,8 @@ pub enum Backing {
 struct Mapping {
     rights: Rights,
     shared: bool,
+    /// It is shared, and its file may not be written.
+    read_only: bool,
     backing: Backing,
 }
 

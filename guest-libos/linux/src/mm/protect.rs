@@ -1,6 +1,6 @@
 //! mprotect.
 
-use super::{Backing, Mapping, Pages, Rights, Space, pages_of};
+use super::{Mapping, Pages, Rights, Space, pages_of};
 use crate::errno::Errno;
 use alloc::vec::Vec;
 use linux_raw_sys::general as raw;
@@ -12,8 +12,8 @@ impl<P: Pages> Space<P> {
     /// mprotect: one change of rights, however many mappings it spans.
     ///
     /// # Errors
-    /// `EINVAL` for an unaligned address or unknown bits, `EACCES` for write with execute or for writing to a file that
-    /// is shared, `ENOMEM` if not all of it is mapped, or there is no memory for it.
+    /// `EINVAL` for an unaligned address or unknown bits, `EACCES` for write with execute or for writing to a shared
+    /// file that may not be, `ENOMEM` if not all of it is mapped, or there is no memory for it.
     pub fn mprotect(&mut self, address: u64, bytes: u64, prot: u64) -> Result<(), Errno> {
         let range = pages_of(address, bytes).map_err(|error| {
             // Aligned, but beyond what can be mapped.
@@ -28,8 +28,7 @@ impl<P: Pages> Space<P> {
         }
         let others = self.mappings.within(&range).filter(|(_, mapping)| mapping.rights != rights);
         let others: Vec<_> = others.map(|(part, mapping)| (part, mapping.clone())).collect();
-        let shared_file = |m: &Mapping| m.shared && matches!(m.backing, Backing::File { .. });
-        if rights == Rights::Write && others.iter().any(|(_, mapping)| shared_file(mapping)) {
+        if rights == Rights::Write && others.iter().any(|(_, mapping)| mapping.read_only) {
             return Err(Errno::EACCES);
         }
         let (Some((first, _)), Some((last, _))) = (others.first(), others.last()) else { return Ok(()) };

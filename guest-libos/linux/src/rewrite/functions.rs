@@ -9,6 +9,8 @@ use core::ops::Range;
 pub struct Functions {
     /// Sorted by start; disjoint; none empty.
     extents: Vec<Range<u64>>,
+    /// They are a Go program's.
+    pub(super) go: bool,
 }
 
 impl Functions {
@@ -28,7 +30,7 @@ impl Functions {
         for (extent, next) in extents.iter_mut().zip(starts) {
             extent.end = extent.end.min(next);
         }
-        Self { extents }
+        Self { extents, go: false }
     }
 
     /// Whether nothing is known.

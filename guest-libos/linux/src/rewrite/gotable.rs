@@ -29,7 +29,10 @@ impl Functions {
         // One more than functions: the end of the last.
         let entries = entries.get(..count.checked_add(1)?)?;
         let start = |entry: &[u8; 8]| text.checked_add(u64::from(word(entry, 0)?));
-        Some(Self::new(entries.windows(2).filter_map(|pair| Some(start(pair.first()?)?..start(pair.last()?)?))))
+        let extents = entries.windows(2).filter_map(|pair| Some(start(pair.first()?)?..start(pair.last()?)?));
+        let mut functions = Self::new(extents);
+        functions.go = true;
+        Some(functions)
     }
 }
 
@@ -40,6 +43,7 @@ fn long(bytes: &[u8], place: usize) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Handlers, Reason, StubArea, Text, plan};
     use super::*;
 
     fn table(count: u64) -> Vec<u8> {
@@ -59,6 +63,21 @@ mod tests {
         assert_eq!(functions.around(0x40_101f), Some(0x40_1000..0x40_1020));
         assert_eq!(functions.around(0x40_107f), Some(0x40_1020..0x40_1080));
         assert_eq!(functions.around(0x40_1080), None);
+    }
+
+    #[test]
+    fn signal_returns_that_are_functions_of_go_are_rewritten() {
+        let returns = [0x48, 0xc7, 0xc0, 15, 0, 0, 0, 0x0f, 0x05, 0xcc];
+        // At the start of the first function, and in the second.
+        let mut code = vec![0xcc; 0x80];
+        code[..10].copy_from_slice(&returns);
+        code[0x40..0x4a].copy_from_slice(&returns);
+        let text = Text::new(0x40_1000, &code).unwrap();
+        let area = StubArea::new(0x20_0000, 4096).unwrap();
+        let handlers = Handlers { syscall: 0x20_8000, cpuid: 0x20_9000 };
+        let rewrite = plan(text, &Functions::from_go_table(&table(2)), area, handlers);
+        assert_eq!(rewrite.patches.iter().map(|patch| patch.address).collect::<Vec<_>>(), [0x40_1000]);
+        assert_eq!(rewrite.report.count(Reason::SignalReturn), 1);
     }
 
     #[test]

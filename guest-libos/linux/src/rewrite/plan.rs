@@ -100,13 +100,16 @@ impl<'a, 'f> Planner<'a, 'f> {
         self.surroundings.as_ref().ok_or(Reason::Unsure).and_then(|around| straight.best(around))
     }
 
-    /// Whether `mov $15, %eax` or `mov $15, %rax` stands before the site: by its bytes, as unwinders do.
+    /// Whether `mov $15, %eax` or `mov $15, %rax` stands before the site: by its bytes, as unwinders do. Go's own, at the start of
+    /// a function that it knows by name, is left out: no unwinder looks for it, and each preemption of a goroutine ends there.
     fn is_signal_return(&self, site: u64) -> bool {
         const FORMS: [&[u8]; 2] = [&[0xb8, 15, 0, 0, 0], &[0x48, 0xc7, 0xc0, 15, 0, 0, 0]];
         let stands = |form: &[u8]| {
-            self.text.get(site.checked_sub(form.len() as u64)?, form.len()).filter(|bytes| *bytes == form)
+            let start = site.checked_sub(form.len() as u64)?;
+            self.text.get(start, form.len()).filter(|bytes| *bytes == form).map(|_| start)
         };
-        FORMS.into_iter().any(|form| stands(form).is_some())
+        let is_go = |start| self.functions.go && self.functions.around(site).is_some_and(|own| own.start == start);
+        FORMS.into_iter().find_map(stands).is_some_and(|start| !is_go(start))
     }
 
     fn refuse_entered_from_far(&mut self) {

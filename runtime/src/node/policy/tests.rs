@@ -98,12 +98,12 @@ fn an_unknown_signer_is_named_and_does_not_fall_back_to_unsigned() {
 
 #[test]
 fn a_manifest_beyond_the_grant_is_refused_with_both_numbers() {
-    let policy = parse(&format!("[[signer]]\nkey = \"{KEY}\"\nmemory = \"128MiB\"\noutput = \"1MiB\"")).unwrap();
+    let policy = parse(&format!("[[signer]]\nkey = \"{KEY}\"\nmemory = \"512MiB\"\noutput = \"1MiB\"")).unwrap();
     let signed = policy.grants(&[PublicKey([1; 32])]).unwrap();
-    let chosen = choose(&signed, &manifest(100 << 20)).unwrap();
-    assert_eq!((chosen.limits.memory_bytes, chosen.limits.output_bytes), (100 << 20, 1 << 20));
-    let refusal = choose(&policy.grants(&[]).unwrap(), &manifest(100 << 20)).unwrap_err();
-    assert!(refusal.message.contains("104857600") && refusal.message.contains("67108864"), "{}", refusal.message);
+    let chosen = choose(&signed, &manifest(300 << 20)).unwrap();
+    assert_eq!((chosen.limits.memory_bytes, chosen.limits.output_bytes), (300 << 20, 1 << 20));
+    let refusal = choose(&policy.grants(&[]).unwrap(), &manifest(300 << 20)).unwrap_err();
+    assert!(refusal.message.contains("314572800") && refusal.message.contains("268435456"), "{}", refusal.message);
 }
 
 #[test]

@@ -14,17 +14,20 @@ fn nobody_becomes_anybody_else() {
         (p.try_call(nr::__NR_setpgid, [0, 0]), p.try_call(nr::__NR_setsid, [])),
         (Err(Errno::EPERM), Err(Errno::EPERM))
     );
-    assert_eq!((p.try_call(nr::__NR_setuid, [1000]), p.try_call(nr::__NR_setgid, [0])), (Ok(0), Err(Errno::EPERM)));
+    assert_eq!((p.try_call(nr::__NR_setuid, [0]), p.try_call(nr::__NR_setgid, [1000])), (Ok(0), Err(Errno::EPERM)));
     assert_eq!(p.try_call(nr::__NR_setuid, [u64::MAX]), Err(Errno::EINVAL));
-    assert_eq!(p.try_call(nr::__NR_setresuid, [u64::MAX, 1000, 1000]), Ok(0));
-    assert_eq!((p.try_call(nr::__NR_getresuid, [DATA, DATA + 4, DATA + 8]), p.word(DATA)), (Ok(0), 1000 | 1000 << 32));
+    assert_eq!(p.try_call(nr::__NR_setresuid, [u64::MAX, 0, 0]), Ok(0));
+    p.put(DATA, &[u64::MAX]);
+    assert_eq!((p.try_call(nr::__NR_getresuid, [DATA, DATA + 4, DATA + 8]), p.word(DATA)), (Ok(0), 0));
+    let path = p.text(0, "/in/numbers");
+    assert_eq!((p.try_call(nr::__NR_stat, [path, DATA]), p.word(DATA + 28)), (Ok(0), 0), "files are its own");
     assert_eq!(p.try_call(nr::__NR_getresgid, [DATA, NOWHERE, DATA]), Err(Errno::EFAULT));
     assert_eq!(
         (p.try_call(nr::__NR_getgroups, [0, 0]), p.try_call(nr::__NR_setgroups, [0, 0])),
         (Ok(0), Err(Errno::EPERM))
     );
     p.put(DATA, &[0x2008_0522, 1, 1, 1]);
-    assert_eq!((p.try_call(nr::__NR_capget, [DATA, DATA + 8]), p.word(DATA + 8)), (Ok(0), 0));
+    assert_eq!((p.try_call(nr::__NR_capget, [DATA, DATA + 8]), p.word(DATA + 8)), (Ok(0), 0x1f | 0x1f << 32));
     p.put(DATA, &[0]);
     assert_eq!((p.try_call(nr::__NR_capget, [DATA, 0]), p.word(DATA)), (Ok(0), 0x2008_0522));
     assert_eq!((p.try_call(nr::__NR_uname, [DATA]), p.bytes(DATA, 6)), (Ok(0), b"Linux\0".to_vec()));
@@ -53,6 +56,13 @@ fn limits_are_kept() {
     p.put(TEXT, &[100, 200]);
     assert_eq!(p.try_call(nr::__NR_setrlimit, [7, TEXT]), Ok(0));
     assert_eq!((p.try_call(nr::__NR_prlimit64, [0, 7, 0, DATA]), p.word(DATA), p.word(DATA + 8)), (Ok(0), 100, 200));
+    let descriptors: Vec<_> = (0..100).map(|_| p.try_call(nr::__NR_dup, [0])).collect();
+    assert_eq!((descriptors[96], descriptors[97]), (Ok(99), Err(Errno::EMFILE)));
+    assert_eq!(p.try_call(nr::__NR_dup2, [0, 100]), Err(Errno::EBADF));
+    assert_eq!(p.try_call(nr::__NR_fcntl, [0, nr::F_DUPFD.into(), 100]), Err(Errno::EINVAL));
+    assert_eq!(p.try_call(nr::__NR_poll, [DATA, 101, 0]), Err(Errno::EINVAL));
+    p.put(TEXT, &[200, 200]);
+    assert_eq!((p.try_call(nr::__NR_setrlimit, [7, TEXT]), p.try_call(nr::__NR_dup, [0])), (Ok(0), Ok(100)));
     p.put(TEXT, &[100, 300]);
     assert_eq!(p.try_call(nr::__NR_prlimit64, [1, 7, TEXT, 0]), Err(Errno::EPERM));
     p.put(TEXT, &[100, 20]);
@@ -71,6 +81,11 @@ fn usage_is_told() {
     p.outside.borrow_mut().now_ns = 2_500_000_000;
     assert_eq!((p.try_call(nr::__NR_getrusage, [0, DATA]), p.word(DATA), p.word(DATA + 8)), (Ok(0), 2, 500_000));
     assert_eq!(p.try_call(nr::__NR_getrusage, [5, DATA]), Err(Errno::EINVAL));
+    p.put(DATA + 16, &[u64::MAX]);
+    assert_eq!((p.try_call(nr::__NR_gettimeofday, [DATA, DATA + 16]), p.word(DATA + 16)), (Ok(0), 0));
+    for wrong in [[NOWHERE, 0], [0, NOWHERE]] {
+        assert_eq!(p.try_call(nr::__NR_gettimeofday, wrong), Err(Errno::EFAULT));
+    }
     assert_eq!((p.try_call(nr::__NR_times, [DATA]), p.word(DATA)), (Ok(250), 250));
     assert_eq!((p.try_call(nr::__NR_sysinfo, [DATA]), p.word(DATA), p.word(DATA + 32)), (Ok(0), 2, 2 << 20));
     assert_eq!(p.try_call(nr::__NR_sysinfo, [NOWHERE]), Err(Errno::EFAULT));
@@ -86,6 +101,9 @@ fn usage_is_told() {
     assert_eq!(p.try_call(nr::__NR_sched_getaffinity, [0, 7, DATA]), Err(Errno::EINVAL));
     assert_eq!(p.try_call(nr::__NR_sched_setscheduler, [0, 1, DATA]), Err(Errno::EPERM));
     assert_eq!(p.try_call(nr::__NR_sched_getparam, [0, DATA]), Ok(0));
+    assert_eq!(p.try_call(nr::__NR_sched_getparam, [u64::MAX, DATA]), Err(Errno::EINVAL));
+    assert_eq!(p.try_call(nr::__NR_sched_getaffinity, [u64::MAX, 8, DATA]), Err(Errno::ESRCH));
+    assert_eq!((p.try_call(nr::__NR_sched_rr_get_interval, [1, DATA]), p.word(DATA + 8)), (Ok(0), 10_000_000));
     assert_eq!(p.try_call(nr::__NR_sched_setparam, [0, DATA]), Ok(0));
     assert_eq!(
         (p.try_call(nr::__NR_sched_get_priority_max, [1]), p.try_call(nr::__NR_sched_get_priority_min, [9])),
@@ -104,10 +122,11 @@ fn usage_is_told() {
 #[test]
 fn there_is_one_process_and_no_network() {
     let mut p = Program::new();
-    for number in [nr::__NR_fork, nr::__NR_vfork, nr::__NR_execve] {
+    for number in [nr::__NR_fork, nr::__NR_vfork] {
         assert_eq!(p.try_call(number, []), Err(Errno::ENOSYS));
     }
-    assert_eq!(p.process.refused.processes, 3);
+    assert_eq!(p.process.refused.processes, 2);
+    assert_eq!(p.try_call(nr::__NR_wait4, [1 << 31, 0, 0, 0]), Err(Errno::ESRCH));
     assert_eq!(p.try_call(nr::__NR_wait4, [u64::MAX, 0, 0, 0]), Err(Errno::ECHILD));
     assert_eq!(p.try_call(nr::__NR_socket, [2, 1, 0]), Err(Errno::EAFNOSUPPORT));
     assert_eq!(
@@ -123,6 +142,7 @@ fn proc_tells_of_the_program() {
     let mut p = Program::new();
     assert_eq!(p.contents("/proc/self/cmdline"), "program\0-x\0");
     assert_eq!(p.contents("/proc/self/environ"), "A=b\0");
+    assert_eq!(p.contents("/proc/self/auxv"), "vector");
     assert_eq!(p.contents("/proc/self/stat").split(' ').count(), 52);
     assert_eq!(p.contents("/proc/self/limits").lines().count(), 17);
     assert!(p.contents("/proc/self/status").contains("\nThreads:\t1\n"));

@@ -4,6 +4,7 @@ mod files;
 mod hostile;
 mod itself;
 mod names;
+mod shared;
 mod waiting;
 
 use super::{Extended, Frame, Machine, Next, Process};
@@ -48,6 +49,8 @@ struct Memory {
     fs_base: u64,
     /// It was idle since it was last asked for input.
     idled: bool,
+    /// When it is to interrupt.
+    timer_ns: u64,
 }
 
 fn place(range: &Range<u64>) -> Range<usize> {
@@ -128,7 +131,9 @@ impl Machine for Memory {
         self.outside.borrow().now_ns
     }
 
-    fn set_timer(&mut self, _: u64, _: bool) {}
+    fn set_timer(&mut self, at_ns: u64, _: bool) {
+        self.timer_ns = at_ns;
+    }
 
     fn take_attention(&mut self) -> bool {
         false
@@ -139,7 +144,7 @@ impl Machine for Memory {
     }
 
     fn idle(&mut self, until_ns: u64) {
-        self.idled = true;
+        (self.idled, self.timer_ns) = (true, 0);
         let mut outside = self.outside.borrow_mut();
         if let Some(bytes) = outside.arrivals.pop_front() {
             outside.input.extend(bytes);
@@ -207,8 +212,8 @@ impl Program {
     fn new() -> Self {
         let outside = Shared::default();
         let areas = Areas { program: PROGRAM..ARENA, arena: ARENA..END, reserve: 1 << 40..1 << 41 };
-        let memory =
-            Memory { bytes: vec![0; (END - PROGRAM) as usize], outside: outside.clone(), fs_base: 0, idled: false };
+        let bytes = vec![0; (END - PROGRAM) as usize];
+        let memory = Memory { bytes, outside: outside.clone(), fs_base: 0, idled: false, timer_ns: 0 };
         let mut space = Space::new(areas, memory).unwrap();
         let backing = crate::mm::Backing::Stack;
         space.load(&(ARENA..END - 64 * PAGE_BYTES), Rights::Write, backing, (ARENA, &[])).unwrap();
@@ -221,7 +226,7 @@ impl Program {
         };
         let files = Fs::new(&setup, Box::new(Desk(outside.clone()))).unwrap();
         let mut process = Process::new(space, files, b"/bin/program".to_vec());
-        process.identity.set(&[b"program", b"-x"], &[b"A=b"]);
+        process.identity.set(&[b"program", b"-x"], &[b"A=b"], b"vector".to_vec());
         let frame = Frame { rsp: ARENA + 0x8000, rip: PROGRAM + 0x100, rcx: PROGRAM + 0x100, ..Frame::default() };
         Self { process, frame, outside }
     }

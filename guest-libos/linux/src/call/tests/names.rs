@@ -29,9 +29,26 @@ fn names_come_and_go() {
     assert_eq!(p.try_call(nr::__NR_unlinkat, [CWD, two, nr::AT_REMOVEDIR.into()]), Ok(0));
     assert_eq!(p.try_call(nr::__NR_truncate, [one, 5]), Ok(0));
     assert_eq!(p.try_call(nr::__NR_truncate, [one, u64::MAX]), Err(Errno::EINVAL));
-    for number in [nr::__NR_chroot, nr::__NR_umount2] {
-        assert_eq!((p.try_call(number, [one]), p.try_call(number, [0])), (Err(Errno::EPERM), Err(Errno::EFAULT)));
+    for number in [nr::__NR_chroot, nr::__NR_umount2, nr::__NR_execve] {
+        assert_eq!(p.try_call(number, [0]), Err(Errno::EFAULT));
     }
+    assert_eq!(p.try_call(nr::__NR_umount2, [one]), Err(Errno::EPERM));
+    let directory = p.text(300, "/tmp/..");
+    let [file, program] = [p.text(400, "/etc/hosts"), p.text(500, "/bin/program")];
+    assert_eq!(
+        [directory, file, program, two].map(|path| p.try_call(nr::__NR_chroot, [path])),
+        [Ok(0), Err(Errno::ENOTDIR), Err(Errno::ENOTDIR), Err(Errno::ENOENT)]
+    );
+    let etc = p.text(600, "/etc");
+    assert_eq!(p.try_call(nr::__NR_chroot, [etc]), Err(Errno::EPERM));
+    assert_eq!(
+        [directory, file, program, two].map(|path| p.try_call(nr::__NR_execve, [path])),
+        [Err(Errno::EACCES), Err(Errno::EACCES), Err(Errno::ENOSYS), Err(Errno::ENOENT)]
+    );
+    assert_eq!(p.try_call(nr::__NR_execveat, [CWD, program, 0, 0, 7]), Err(Errno::EINVAL));
+    // As on Linux: the other file system first, then that it is a directory.
+    let net = p.text(700, "/proc/self/net");
+    assert_eq!(p.try_call(nr::__NR_link, [net, two]), Err(Errno::EXDEV));
     let long = p.text(1000, &"x/".repeat(2050));
     assert_eq!(p.try_call(nr::__NR_chdir, [long]), Err(Errno::ENAMETOOLONG));
 }
@@ -101,4 +118,29 @@ fn attributes_are_kept() {
     assert_eq!(p.try_call(nr::__NR_fchmodat2, [CWD, path, 0, 1]), Err(Errno::EINVAL));
     assert_eq!(p.try_call(nr::__NR_lchown, [NOWHERE, 0, 0]), Err(Errno::EFAULT));
     assert_eq!((p.try_call(nr::__NR_umask, [0o77]), p.try_call(nr::__NR_umask, [0])), (Ok(0o22), Ok(0o77)));
+}
+
+#[test]
+fn no_file_has_extended_attributes() {
+    let mut p = Program::new();
+    let (file, nothing, name) = (p.text(0, "/in/numbers"), p.text(64, "/nothing"), p.text(128, "user.a"));
+    assert_eq!(p.try_call(nr::__NR_listxattr, [file, DATA, 100]), Ok(0));
+    assert_eq!(p.try_call(nr::__NR_llistxattr, [nothing, DATA, 100]), Err(Errno::ENOENT));
+    assert_eq!(p.try_call(nr::__NR_flistxattr, [1, DATA, 100]), Ok(0));
+    assert_eq!(p.try_call(nr::__NR_flistxattr, [77, DATA, 100]), Err(Errno::EBADF));
+    assert_eq!(p.try_call(nr::__NR_getxattr, [file, name, DATA, 100]), Err(Errno::EOPNOTSUPP));
+    assert_eq!(p.try_call(nr::__NR_fsetxattr, [1, name, DATA, 1, 0]), Err(Errno::EOPNOTSUPP));
+}
+
+#[test]
+fn threads_and_the_process_have_clocks_of_cpu_time() {
+    let mut p = Program::new();
+    p.outside.borrow_mut().now_ns = 7_000_000_000;
+    let clock = |tid: u32, kind: u32| u64::from(!tid << 3 | kind);
+    for id in [clock(0, 2), clock(1, 2), clock(1, 6)] {
+        assert_eq!((p.try_call(nr::__NR_clock_gettime, [id, DATA]), p.word(DATA)), (Ok(0), 7));
+    }
+    for id in [clock(9, 6), clock(1, 7), clock(1, 3)] {
+        assert_eq!(p.try_call(nr::__NR_clock_gettime, [id, DATA]), Err(Errno::EINVAL));
+    }
 }

@@ -195,3 +195,34 @@ fn a_mask_lasts_as_long_as_its_call() {
     assert_eq!((p.try_call(nr::__NR_rt_sigprocmask, [0, 0, DATA, 8]), p.word(DATA)), (Ok(0), 1 << 13));
     assert_eq!(p.try_call(nr::__NR_ppoll, [DATA, 0, DATA + 8, TEXT + 8, 4]), Err(Errno::EINVAL));
 }
+
+/// Starts a thread that goes on where the current one is.
+fn thread(p: &mut Program) {
+    p.call(nr::__NR_clone, [THREAD, TEXT + 0x8000, 0, 0, 0]);
+}
+
+#[test]
+fn an_interrupt_that_comes_early_sets_the_timer_again() {
+    let mut p = Program::new();
+    thread(&mut p);
+    let slice = p.process.space.pages().timer_ns;
+    assert!(slice > 0);
+    p.process.space.pages().timer_ns = 0;
+    // The VMM's clock may be a little ahead of the VM's.
+    p.outside.borrow_mut().now_ns = slice - 1;
+    p.process.interrupted(&mut p.frame);
+    assert_eq!(p.process.space.pages().timer_ns, slice);
+}
+
+#[test]
+fn a_wait_of_all_threads_does_not_leave_one_without_its_slice() {
+    let mut p = Program::new();
+    thread(&mut p);
+    let slice = p.process.space.pages().timer_ns;
+    p.put(TEXT + 0x900, &[0, 1000]);
+    // Both sleep, which takes the machine's timer; the first to wake starts another.
+    p.call(nr::__NR_nanosleep, [TEXT + 0x900, 0]);
+    p.call(nr::__NR_nanosleep, [TEXT + 0x900, 0]);
+    thread(&mut p);
+    assert!(p.outside.borrow().now_ns < slice && p.process.space.pages().timer_ns > 0);
+}

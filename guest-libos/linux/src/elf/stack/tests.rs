@@ -70,6 +70,9 @@ proptest! {
         let (found, end) = read.strings(end + 8);
         prop_assert_eq!(found, environment);
         let auxiliary = read.auxiliary(end + 8);
+        let from = (end + 8 - image.pointer) as usize;
+        prop_assert_eq!(&image.bytes[from..from + image.auxiliary.len()], &image.auxiliary);
+        prop_assert!(image.auxiliary.ends_with(&[0; 16]) && image.auxiliary.len() == 16 * (auxiliary.len() + 1));
         let value = |kind: u32| auxiliary.iter().find(|(k, _)| *k == u64::from(kind)).map(|(_, value)| *value);
         prop_assert_eq!(read.string(value(at::AT_EXECFN).unwrap()), path);
         prop_assert_eq!(read.string(value(at::AT_PLATFORM).unwrap()), b"x86_64");

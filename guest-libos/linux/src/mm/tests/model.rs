@@ -110,7 +110,7 @@ impl Model {
         let contents = vec![0xf1; file.unwrap_or(0)];
         let (first, second) = contents.split_at(contents.len() / 3);
         let contents = [first, second];
-        let file = file.map(|_| File { name: "f".into(), offset: at, contents: &contents });
+        let file = file.map(|_| File { name: "f".into(), offset: at, contents: &contents, writable: false });
         let anonymous = if file.is_some() { 0 } else { ANONYMOUS };
         let request = Request { address: at, bytes: bytes - 5, prot, flags: flags | anonymous | 2, file: file.clone() };
         let wanted = at..at + bytes;

@@ -140,7 +140,7 @@ fn a_move_shows_nothing_of_what_it_replaces() {
 #[test]
 fn a_file_is_copied_and_its_parts_know_their_place() {
     let mut space = space(0);
-    let file = File { name: "/lib/a".into(), offset: 0x3000, contents: &[&[1; 3], &[2; 5000]] };
+    let file = File { name: "/lib/a".into(), offset: 0x3000, contents: &[&[1; 3], &[2; 5000]], writable: false };
     let file = Request { file: Some(file), ..request(0, 3, 5, 2) };
     let at = space.mmap(&file).unwrap();
     let page = &space.pages().pages[&at];
@@ -149,7 +149,7 @@ fn a_file_is_copied_and_its_parts_know_their_place() {
     space.munmap(at, PAGE_BYTES).unwrap();
     let name = format!("{:08x}-{:08x} r-xp 00004000 00:00 0 ", at + 0x1000, at + 0x3000);
     assert_eq!(space.maps(), format!("{name:73}/lib/a\n"));
-    assert_eq!(space.mmap(&Request { prot: WRITE, flags: 1, ..file.clone() }), Err(Errno::ENODEV));
+    assert_eq!(space.mmap(&Request { prot: WRITE, flags: 1, ..file.clone() }), Err(Errno::EACCES));
     assert_eq!(space.mmap(&Request { file: None, ..file }), Err(Errno::EBADF));
 }
 
