@@ -39,6 +39,14 @@ static ATTENTION: AtomicBool = AtomicBool::new(false);
 /// Frames may have come.
 static INPUT: AtomicBool = AtomicBool::new(false);
 
+/// The job came: there is someone to be told how far it is.
+static HAS_JOB: AtomicBool = AtomicBool::new(false);
+
+/// Whether the job came.
+pub fn has_job() -> bool {
+    HAS_JOB.load(Ordering::Relaxed)
+}
+
 /// Notes an interrupt.
 pub fn note(causes: interrupt::Causes) {
     ATTENTION.store(true, Ordering::Relaxed);
@@ -270,7 +278,9 @@ impl Machine for Vm {
                 if vreg::read().checkpoint_wanted != 0 {
                     instruction::checkpoint();
                 }
-                Job::receive().arguments().to_vec()
+                let job = Job::receive();
+                HAS_JOB.store(true, Ordering::Relaxed);
+                job.arguments().to_vec()
             })
             .clone()
     }

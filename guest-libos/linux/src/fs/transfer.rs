@@ -4,6 +4,7 @@ use super::{
     inode::{Device, Ino, Kind, Timespec},
     limits::{MAX_GENERATED, MAX_TRANSFER},
     pipe::Flow,
+    progress::permille,
     ready::{Stop, Wait, stream},
     world::{Events, Generated, Input},
 };
@@ -192,6 +193,10 @@ impl Fs {
                 return Ok(self.write_file(ino, bytes, start)?);
             }
             Kind::Device(Device::Full) if !bytes.is_empty() => return Err(Errno::ENOSPC.into()),
+            Kind::Device(Device::Progress) => {
+                self.progress(permille(bytes).ok_or(Errno::EINVAL)?);
+                return Ok(at(bytes.len()));
+            }
             Kind::Device(_) => return Ok(at(bytes.len())),
             Kind::Standard(_) if bytes.is_empty() => return Ok(at(0)),
             Kind::Standard(number) => {
@@ -252,7 +257,7 @@ fn clip(buffer: &mut [u8]) -> &mut [u8] {
 
 fn read_device(device: Device, buffer: &mut [u8], world: &mut dyn super::World) -> usize {
     match device {
-        Device::Null | Device::Tty => return 0,
+        Device::Null | Device::Tty | Device::Progress => return 0,
         Device::Zero | Device::Full => buffer.fill(0),
         Device::Random | Device::Urandom => world.random(buffer),
     }
