@@ -9,7 +9,7 @@ use core::{
     time::Duration,
 };
 use denali_abi::{
-    instruction::{RIGHT_EXECUTE, RIGHT_READ, RIGHT_WRITE},
+    instruction::{IDLE_FOREVER, RIGHT_EXECUTE, RIGHT_READ, RIGHT_WRITE},
     memory::PAGE_BYTES,
 };
 use denali_guest::{Job, clock, instruction, interrupt, random, vreg};
@@ -123,6 +123,11 @@ impl Vm {
     /// The program's address that an instruction in a stub stands for, or the same.
     pub fn original(&self, rip: u64) -> u64 {
         self.origins.iter().find_map(|origins| origins.original(rip)).unwrap_or(rip)
+    }
+
+    /// Whether the VMM waits for the program to be ready, to copy the VM.
+    fn is_awaited(&self) -> bool {
+        self.job.is_none() && vreg::read().checkpoint_wanted != 0
     }
 
     /// Replaces the system calls in pages that are about to become executable.
@@ -273,9 +278,10 @@ impl Machine for Vm {
     }
 
     fn ready(&mut self) -> Vec<String> {
+        let awaited = self.is_awaited();
         self.job
             .get_or_insert_with(|| {
-                if vreg::read().checkpoint_wanted != 0 {
+                if awaited {
                     instruction::checkpoint();
                 }
                 let job = Job::receive();
@@ -317,6 +323,14 @@ impl Machine for Vm {
     }
 
     fn idle(&mut self, until_ns: u64) {
+        // To the VMM a VM that idles wants its job, and is not copied any more. What waits for a moment, as Go's runtime does,
+        // waits here; the VMM gives up on a VM that takes long.
+        if self.is_awaited() && until_ns != IDLE_FOREVER {
+            while clock::now_ns() < until_ns && !ATTENTION.load(Ordering::Relaxed) {
+                core::hint::spin_loop();
+            }
+            return;
+        }
         instruction::idle(until_ns);
         INPUT.store(true, Ordering::Relaxed);
     }
