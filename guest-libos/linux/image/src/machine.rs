@@ -311,7 +311,8 @@ impl Machine for Vm {
 
     fn set_timer(&mut self, at_ns: u64, urgent: bool) {
         let at = Duration::from_nanos(at_ns);
-        if urgent { interrupt::at(at) } else { interrupt::at_next_entry(at) }
+        // The exit that makes it exact is an IDLE: see `idle`.
+        if urgent && !self.is_awaited() { interrupt::at(at) } else { interrupt::at_next_entry(at) }
     }
 
     fn take_attention(&mut self) -> bool {
