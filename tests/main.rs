@@ -8,6 +8,8 @@
 //! | [`run`] | `denali run`: streams, exit statuses, reports |
 //! | [`images`] | programs that no VM is started for |
 //! | [`linux_files`] | Linux programs and their files, against the host |
+//! | [`linux_sdk`] | Linux programs that know Denali |
+//! | [`linux_guide`] | the commands of `docs/linux.md` |
 //! | [`bundles`] | packing, signing, and bundles that somebody changed |
 //! | [`receipts`] | a thousand jobs and their receipts |
 //! | [`linux`] | programs for Linux |
@@ -29,6 +31,8 @@ mod images;
 mod jobs;
 mod linux;
 mod linux_files;
+mod linux_guide;
+mod linux_sdk;
 mod receipts;
 mod recovery;
 mod refusals;

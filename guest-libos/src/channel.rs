@@ -33,10 +33,12 @@ struct Received {
     start: usize,
     end: usize,
     input_ended: bool,
+    /// What came while a program that had not asked for its arguments looked for input.
+    arguments: Option<Vec<String>>,
 }
 
 static RECEIVED: VmCell<Received> =
-    VmCell::new(Received { frame: [0; FRAME_BYTES_MAX], start: 0, end: 0, input_ended: false });
+    VmCell::new(Received { frame: [0; FRAME_BYTES_MAX], start: 0, end: 0, input_ended: false, arguments: None });
 
 impl Received {
     /// The kind of the next message, if there is one; its payload is then `frame[start..end]`.
@@ -64,12 +66,37 @@ impl Received {
     fn has_input(&mut self) -> bool {
         while self.start == self.end && !self.input_ended {
             let Some(kind) = self.take() else { return false };
-            if kind != INPUT {
-                self.input_ended = kind == INPUT_END;
-                self.start = self.end;
+            match kind {
+                INPUT => {}
+                ARGUMENTS => self.arguments = Some(self.parse_arguments()),
+                _ => {
+                    self.input_ended = kind == INPUT_END;
+                    self.start = self.end;
+                }
             }
         }
         true
+    }
+
+    /// The arguments in the message last received, which is consumed.
+    fn parse_arguments(&mut self) -> Vec<String> {
+        let mut rest = &self.frame[self.start..self.end];
+        let number = |rest: &mut &[u8]| {
+            let (word, after) = rest.split_first_chunk::<4>()?;
+            *rest = after;
+            Some(u32::from_le_bytes(*word) as usize)
+        };
+        let count = number(&mut rest).unwrap_or(0);
+        let mut arguments = Vec::new();
+        for _ in 0..count {
+            let Some((argument, after)) = number(&mut rest).and_then(|bytes| rest.split_at_checked(bytes)) else {
+                break;
+            };
+            arguments.push(String::from_utf8_lossy(argument).into_owned());
+            rest = after;
+        }
+        self.start = self.end;
+        arguments
     }
 
     fn copy(&mut self, out: &mut [u8]) -> usize {
@@ -83,22 +110,11 @@ impl Received {
 /// The arguments: the first message of every job.
 pub(crate) fn arguments() -> Vec<String> {
     let mut received = RECEIVED.borrow();
-    while received.next() != ARGUMENTS {}
-    let mut rest = &received.frame[received.start..received.end];
-    let number = |rest: &mut &[u8]| {
-        let (word, after) = rest.split_first_chunk::<4>()?;
-        *rest = after;
-        Some(u32::from_le_bytes(*word) as usize)
-    };
-    let count = number(&mut rest).unwrap_or(0);
-    let mut arguments = Vec::new();
-    for _ in 0..count {
-        let Some((argument, after)) = number(&mut rest).and_then(|bytes| rest.split_at_checked(bytes)) else { break };
-        arguments.push(String::from_utf8_lossy(argument).into_owned());
-        rest = after;
+    if let Some(arguments) = received.arguments.take() {
+        return arguments;
     }
-    received.start = received.end;
-    arguments
+    while received.next() != ARGUMENTS {}
+    received.parse_arguments()
 }
 
 /// Copies the next bytes of the input into `out`; none at its end only. Waits for them.

@@ -84,6 +84,11 @@ impl Job {
 
     /// Says how far the job is, in thousandths.
     pub fn progress(&self, permille: u16) {
+        Self::tell_progress(permille);
+    }
+
+    /// The same for those who do not hold the job: it must have been received.
+    pub fn tell_progress(permille: u16) {
         channel::send(PROGRESS, &[], &permille.to_le_bytes());
     }
 

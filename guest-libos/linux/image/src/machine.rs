@@ -9,7 +9,7 @@ use core::{
     time::Duration,
 };
 use denali_abi::{
-    instruction::{PAGES_RETURN, RIGHT_EXECUTE, RIGHT_READ, RIGHT_WRITE},
+    instruction::{IDLE_FOREVER, PAGES_RETURN, RIGHT_EXECUTE, RIGHT_READ, RIGHT_WRITE},
     memory::PAGE_BYTES,
 };
 use denali_guest::{Job, clock, instruction, interrupt, random, vreg};
@@ -38,6 +38,14 @@ pub fn is_stub(rip: u64) -> bool {
 static ATTENTION: AtomicBool = AtomicBool::new(false);
 /// Frames may have come.
 static INPUT: AtomicBool = AtomicBool::new(false);
+
+/// The job came: there is someone to be told how far it is.
+static HAS_JOB: AtomicBool = AtomicBool::new(false);
+
+/// Whether the job came.
+pub fn has_job() -> bool {
+    HAS_JOB.load(Ordering::Relaxed)
+}
 
 /// Notes an interrupt.
 pub fn note(causes: interrupt::Causes) {
@@ -124,6 +132,11 @@ impl Vm {
     /// The program's address that an instruction in a stub stands for, or the same.
     pub fn original(&self, rip: u64) -> u64 {
         self.origins.iter().find_map(|origins| origins.original(rip)).unwrap_or(rip)
+    }
+
+    /// Whether the VMM waits for the program to be ready, to copy the VM.
+    fn is_awaited(&self) -> bool {
+        self.job.is_none() && vreg::read().checkpoint_wanted != 0
     }
 
     /// Replaces the system calls in pages that are about to become executable.
@@ -280,12 +293,15 @@ impl Machine for Vm {
     }
 
     fn ready(&mut self) -> Vec<String> {
+        let awaited = self.is_awaited();
         self.job
             .get_or_insert_with(|| {
-                if vreg::read().checkpoint_wanted != 0 {
+                if awaited {
                     instruction::checkpoint();
                 }
-                Job::receive().arguments().to_vec()
+                let job = Job::receive();
+                HAS_JOB.store(true, Ordering::Relaxed);
+                job.arguments().to_vec()
             })
             .clone()
     }
@@ -309,7 +325,8 @@ impl Machine for Vm {
 
     fn set_timer(&mut self, at_ns: u64, urgent: bool) {
         let at = Duration::from_nanos(at_ns);
-        if urgent { interrupt::at(at) } else { interrupt::at_next_entry(at) }
+        // The exit that makes it exact is an IDLE: see `idle`.
+        if urgent && !self.is_awaited() { interrupt::at(at) } else { interrupt::at_next_entry(at) }
     }
 
     fn take_attention(&mut self) -> bool {
@@ -321,6 +338,14 @@ impl Machine for Vm {
     }
 
     fn idle(&mut self, until_ns: u64) {
+        // To the VMM a VM that idles wants its job, and is not copied any more. What waits for a moment, as Go's runtime does,
+        // waits here; the VMM gives up on a VM that takes long.
+        if self.is_awaited() && until_ns != IDLE_FOREVER {
+            while clock::now_ns() < until_ns && !ATTENTION.load(Ordering::Relaxed) {
+                core::hint::spin_loop();
+            }
+            return;
+        }
         interrupt::stop_timer();
         // None falls between the look and the wait.
         interrupt::disable();

@@ -2,7 +2,7 @@
 
 use crate::machine;
 use alloc::vec;
-use denali_guest::{OutputFile, embedded_io::Write, eprintln, random};
+use denali_guest::{Job, OutputFile, embedded_io::Write, eprintln, random};
 use denali_linux::fs::{Console, Fs, Input, Now, Output, Stream, World};
 
 /// Most named results of a job, and bytes of the name of one: the VMM ends a VM that has more.
@@ -52,6 +52,15 @@ impl World for Vm {
 
     fn random(&mut self, buffer: &mut [u8]) {
         random::fill(buffer);
+    }
+
+    fn progress(&mut self, permille: u16) -> bool {
+        // A message before would keep the VM from being copied, and be of whichever job comes first.
+        let has_job = machine::has_job();
+        if has_job {
+            Job::tell_progress(permille);
+        }
+        has_job
     }
 }
 

@@ -36,6 +36,8 @@ pub(super) enum Device {
     Random,
     Urandom,
     Tty,
+    /// How far the job is.
+    Progress,
 }
 
 /// What an inode is.

@@ -13,6 +13,7 @@
 //! | `open`, `transfer`, `vectored`, `seek`, `size`, `copy`, `list` | calls on open files |
 //! | `names`, `rename`, `links`, `status`, `attributes` | calls on names |
 //! | `pipe`, `event`, `timer`, `epoll`, `ready` | what waits, and for what |
+//! | `progress` | how far the job is, not told more often than is of use |
 //! | `skeleton`, `output` | what is there at the start, and what is left at the end |
 //!
 //! The process is root, as in most containers: permission bits are recorded and reported, and never refuse anything but
@@ -37,6 +38,7 @@ mod names;
 mod open;
 mod output;
 mod pipe;
+mod progress;
 mod ready;
 mod rename;
 mod seek;
@@ -70,6 +72,7 @@ use alloc::{boxed::Box, vec::Vec};
 use description::{Descriptions, Slot};
 use inode::Ino;
 use inodes::Inodes;
+use progress::Pace;
 
 /// What a file system starts with.
 pub struct Setup<'a> {
@@ -100,6 +103,7 @@ pub struct Fs {
     /// When the next timer expires, on the monotonic clock.
     deadline: Option<u64>,
     outside_edges: u64,
+    pace: Pace,
     world: Box<dyn World>,
 }
 
@@ -119,6 +123,7 @@ impl Fs {
             generation: 0,
             deadline: None,
             outside_edges: 0,
+            pace: Pace::default(),
             world,
         };
         fs.populate(setup)?;

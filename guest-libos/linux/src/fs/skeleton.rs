@@ -32,6 +32,7 @@ const DIRECTORIES: &[(&str, u32, Mount)] = &[
 ];
 
 const DEVICES: &[(&str, Device)] = &[
+    ("dev/denali/progress", Device::Progress),
     ("dev/full", Device::Full),
     ("dev/null", Device::Null),
     ("dev/random", Device::Random),

@@ -45,6 +45,8 @@ const fn device_number(device: Device) -> u64 {
         Device::Random => (1, 8),
         Device::Urandom => (1, 9),
         Device::Tty => (5, 0),
+        // Of those for local use.
+        Device::Progress => (240, 0),
     };
     major << 8 | minor
 }

@@ -4,6 +4,7 @@ use super::{
     inode::{Device, Ino, Kind},
     limits::{MAX_GENERATED, MAX_TRANSFER},
     pipe::Flow,
+    progress::permille,
     ready::{Stop, Wait, stream},
     world::{Events, Generated, Input},
 };
@@ -182,6 +183,10 @@ impl Fs {
     fn write_stream(&mut self, fd: i32, ino: Ino, bytes: &[u8]) -> Result<usize, Stop> {
         match &mut self.inodes.get_mut(ino)?.kind {
             Kind::Device(Device::Full) if !bytes.is_empty() => return Err(Errno::ENOSPC.into()),
+            Kind::Device(Device::Progress) => {
+                self.progress(permille(bytes).ok_or(Errno::EINVAL)?);
+                return Ok(bytes.len());
+            }
             Kind::Device(_) => return Ok(bytes.len()),
             Kind::Standard(_) if bytes.is_empty() => return Ok(0),
             Kind::Standard(number) => {
@@ -243,7 +248,7 @@ fn clip(buffer: &mut [u8]) -> &mut [u8] {
 
 fn read_device(device: Device, buffer: &mut [u8], world: &mut dyn super::World) -> usize {
     match device {
-        Device::Null | Device::Tty => return 0,
+        Device::Null | Device::Tty | Device::Progress => return 0,
         Device::Zero | Device::Full => buffer.fill(0),
         Device::Random | Device::Urandom => world.random(buffer),
     }

@@ -100,6 +100,12 @@ pub trait World: Console {
         None
     }
 
+    /// The program says how far its job is, in thousandths. Whether anyone is told: there may be no job yet.
+    fn progress(&mut self, permille: u16) -> bool {
+        let _ = permille;
+        false
+    }
+
     /// The last descriptor of an object of the embedder was closed.
     fn outside_closed(&mut self, token: u64) {
         let _ = token;

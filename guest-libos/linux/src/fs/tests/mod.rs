@@ -4,6 +4,7 @@ mod differential;
 mod host;
 mod model;
 mod ours;
+mod progress;
 mod streams;
 mod tree;
 mod waiting;
@@ -23,6 +24,9 @@ struct Streams {
     outside: Events,
     closed: Vec<u64>,
     now: Now,
+    has_job: bool,
+    /// Thousandths, as they were told.
+    progress: Vec<u16>,
 }
 
 impl Buffers for Vec<&mut [u8]> {
@@ -75,6 +79,14 @@ impl World for Desk {
 
     fn outside_ready(&self, _: u64) -> Events {
         self.0.borrow().outside
+    }
+
+    fn progress(&mut self, permille: u16) -> bool {
+        let mut streams = self.0.borrow_mut();
+        if streams.has_job {
+            streams.progress.push(permille);
+        }
+        streams.has_job
     }
 
     fn outside_closed(&mut self, token: u64) {
