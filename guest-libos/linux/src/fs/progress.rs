@@ -35,7 +35,7 @@ pub(super) fn permille(text: &[u8]) -> Option<u16> {
 impl Fs {
     /// The program said how far its job is.
     pub(super) fn progress(&mut self, permille: u16) {
-        let at_ns = self.now.monotonic_ns;
+        let at_ns = self.world.now().monotonic_ns;
         if self.pace.is_due(permille, at_ns) && self.world.progress(permille) {
             self.pace = Pace { permille, at_ns };
         }
