@@ -10,6 +10,9 @@ use crate::{
 use alloc::string::String;
 use linux_raw_sys::general as abi;
 
+/// Most bytes of the name of a mapped file in `/proc/self/maps`.
+const NAME_BYTES: usize = 255;
+
 impl<M: Machine> Process<M> {
     pub(super) fn mmap(&mut self, arguments: [u64; 6]) -> Answer {
         let [address, bytes, prot, flags, ..] = arguments;
@@ -84,7 +87,8 @@ impl<M: Machine> Process<M> {
             return Ok(self.space.mmap(&Request { address, bytes, prot, flags, file: None })?);
         };
         let path = self.files.describe(descriptor)?;
-        let name = String::from_utf8_lossy(&path).as_ref().into();
+        // Of a long one the end, so that many mappings take little.
+        let name = String::from_utf8_lossy(&path[path.len().saturating_sub(NAME_BYTES)..]).as_ref().into();
         // Of other code nobody knows yet where it will lie.
         let code = prot as u32 & abi::PROT_EXEC != 0 && flags as u32 & abi::MAP_FIXED != 0;
         let functions = match self.files.packed(descriptor).filter(|_| code) {
@@ -100,19 +104,10 @@ impl<M: Machine> Process<M> {
         Ok(address)
     }
 
-    /// Whether a range is all mapped: `msync`, `mlock` and others have nothing else to do.
-    pub(super) fn mapped(&mut self, address: u64, bytes: u64) -> Answer {
-        let bytes = bytes.checked_next_multiple_of(PAGE_BYTES).ok_or(Errno::ENOMEM)?;
-        if !address.is_multiple_of(PAGE_BYTES) {
-            return Err(Errno::EINVAL.into());
-        }
-        if self.space.is_mapped(address, bytes) { Ok(0) } else { Err(Errno::ENOMEM.into()) }
-    }
-
     /// All that is mapped has memory.
     pub(super) fn mincore(&mut self, address: u64, bytes: u64, residence: u64) -> Answer {
-        self.mapped(address, bytes)?;
-        self.output(residence, bytes.div_ceil(PAGE_BYTES))?.fill(1);
+        let pages = self.space.mincore(address, bytes)?;
+        self.output(residence, pages)?.fill(1);
         Ok(0)
     }
 

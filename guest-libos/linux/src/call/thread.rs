@@ -15,6 +15,9 @@ const CLONE_ARGS_MOST: u64 = 4096;
 impl<M: Machine> Process<M> {
     pub(super) fn clone_thread(&mut self, [flags, stack, parent, child, tls]: [u64; 5], frame: &Frame) -> Answer {
         let request = NewThread::parse(flags, parent, child, tls, &mut self.refused)?;
+        if request.tls.is_some_and(|tls| tls >> 47 != 0) {
+            return Err(Errno::EPERM.into());
+        }
         let tid = self.threads.spawn(&request, &mut super::user::Memory(&mut self.space))?;
         self.signals.thread_started(tid, self.current());
         let mut new = frame.clone();

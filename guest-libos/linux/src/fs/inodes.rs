@@ -3,7 +3,7 @@ use super::{
     budget::Budget,
     content::Content,
     inode::{Ino, Inode, Kind},
-    limits::{ENTRY_COST, INODE_COST, MAX_INODES, MAX_LINKS},
+    limits::{ENTRY_COST, INODE_COST, MAX_INODES, MAX_LINKS, PIPE_CAPACITY},
     world::Now,
 };
 use crate::errno::Errno;
@@ -167,7 +167,10 @@ impl Inodes {
             match inode.kind {
                 Kind::File(mut content) => content.clear(&mut self.budget),
                 Kind::Symlink(target) => self.budget.release(target.len()),
-                Kind::Pipe(_) => self.pipes -= 1,
+                Kind::Pipe(_) => {
+                    self.pipes -= 1;
+                    self.budget.release(PIPE_CAPACITY);
+                }
                 Kind::Epoll(epoll) => self.budget.release(epoll.cost()),
                 Kind::Outside(token) => self.closed.push(token),
                 Kind::Directory(directory) if directory.parent != Ino::NONE => {

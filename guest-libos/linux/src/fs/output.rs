@@ -17,28 +17,35 @@ pub struct Output<'a> {
 }
 
 impl Fs {
-    /// The regular files below /out, in no particular order. What is deeper than a path can say is not among them.
+    /// The regular files below /out, found one after the other. What is deeper than a path can say is not among them.
     pub fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
         let root = self.entry(Ino::ROOT, b"out").ok().flatten();
-        let mut open: Vec<(Vec<u8>, Ino)> = Vec::new();
-        let mut files = Vec::new();
+        // The directories on the way, and of each what its path takes and which entry is next.
+        let mut open: Vec<(Ino, usize, u64)> = Vec::new();
         if let Some(Node::Inode(ino)) = root {
-            open.push((Vec::new(), ino));
+            open.push((ino, 0, 0));
         }
-        while let Some((path, ino)) = open.pop() {
-            let Ok(directory) = self.inodes.get(ino).and_then(|inode| inode.directory()) else { continue };
-            for (_, name, ino) in directory.from(0) {
-                let mut name = [&path[..], name].concat();
+        let mut path = Vec::new();
+        core::iter::from_fn(move || {
+            loop {
+                let (ino, taken, next) = open.last_mut()?;
+                path.truncate(*taken);
+                let directory = self.inodes.get(*ino).and_then(|inode| inode.directory()).ok();
+                let Some((cookie, name, ino)) = directory.and_then(|directory| directory.from(*next).next()) else {
+                    open.pop();
+                    continue;
+                };
+                *next = cookie + 1;
+                path.extend_from_slice(name);
                 match self.inodes.get(ino).map(|inode| &inode.kind) {
-                    Ok(Kind::File(content)) => files.push(Output { name, content }),
-                    Ok(Kind::Directory(_)) if name.len() < PATH_MAX => {
-                        name.push(b'/');
-                        open.push((name, ino));
+                    Ok(Kind::File(content)) => return Some(Output { name: path.clone(), content }),
+                    Ok(Kind::Directory(_)) if path.len() < PATH_MAX => {
+                        path.push(b'/');
+                        open.push((ino, path.len(), 0));
                     }
                     _ => {}
                 }
             }
-        }
-        files.into_iter()
+        })
     }
 }

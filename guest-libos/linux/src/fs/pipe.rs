@@ -90,7 +90,15 @@ impl Fs {
         }
         let (status, close_on_exec) = (flags & abi::O_NONBLOCK, flags & abi::O_CLOEXEC != 0);
         let read = abi::O_RDONLY | status;
-        let read = self.install_new(Kind::Pipe(Pipe::default()), 0o600, Mount::Nameless, read, close_on_exec)?;
+        self.inodes.budget.charge(PIPE_CAPACITY).map_err(|_| Errno::ENFILE)?;
+        let pipe = Kind::Pipe(Pipe::default());
+        let read = match self.install_new(pipe, 0o600, Mount::Nameless, read, close_on_exec) {
+            Ok(read) => read,
+            Err(error) => {
+                self.inodes.budget.release(PIPE_CAPACITY);
+                return Err(error);
+            }
+        };
         self.inodes.pipes += 1;
         let ino = self.description(read)?.ino;
         let write = self.install(ino, abi::O_WRONLY | status, None, close_on_exec)?;

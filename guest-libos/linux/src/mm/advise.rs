@@ -16,7 +16,9 @@ const SYNC_FLAGS: u64 = (raw::MS_ASYNC | raw::MS_INVALIDATE | raw::MS_SYNC) as u
 const SYNC_BOTH: u64 = (raw::MS_ASYNC | raw::MS_SYNC) as u64;
 
 impl<P: Pages> Space<P> {
-    /// madvise. `MADV_DONTNEED` zeroes memory that is not a file's; `MADV_FREE` and the rest are only advice.
+    /// madvise. `MADV_DONTNEED` zeroes memory that is not a file's; `MADV_FREE` and the rest are only advice. So is it for
+    /// what was mapped with `MAP_STACK`: C libraries give it for the whole stack of each thread that ends, to zero which would
+    /// touch megabytes, and read nothing there afterwards.
     ///
     /// # Errors
     /// `EINVAL` for an unaligned address or unknown advice, and for `MADV_REMOVE`; `ENOMEM` if not all of it is mapped:
@@ -27,7 +29,8 @@ impl<P: Pages> Space<P> {
             return Err(Errno::EINVAL);
         }
         if advice == DONTNEED || advice == DONTNEED_LOCKED {
-            let parts = self.mappings.within(&range).filter(|(_, m)| !matches!(m.backing, Backing::File { .. }));
+            let parts =
+                self.mappings.within(&range).filter(|(_, m)| !m.stack && !matches!(m.backing, Backing::File { .. }));
             let parts: Vec<_> = parts.map(|(part, mapping)| (part, mapping.rights)).collect();
             for (part, rights) in parts {
                 self.store.clear(&part, rights)?;

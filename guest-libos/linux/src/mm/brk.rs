@@ -31,7 +31,13 @@ impl<P: Pages> Space<P> {
             self.store.expose(&more, Rights::Write)?;
             self.enter(
                 &more,
-                Mapping { rights: Rights::Write, shared: false, read_only: false, backing: Backing::Heap },
+                Mapping {
+                    rights: Rights::Write,
+                    shared: false,
+                    read_only: false,
+                    stack: false,
+                    backing: Backing::Heap,
+                },
             );
         }
         self.brk = address;

@@ -86,7 +86,12 @@ impl<P: Pages> Space<P> {
             bias: file.offset.wrapping_sub(range.start),
         });
         let contents = file.map_or(&[][..], |file| file.contents);
-        self.place(&range, Mapping { rights, shared, read_only, backing }, range.start, contents)?;
+        self.place(
+            &range,
+            Mapping { rights, shared, read_only, stack: flags & STACK != 0, backing },
+            range.start,
+            contents,
+        )?;
         Ok(range.start)
     }
 
@@ -104,7 +109,7 @@ impl<P: Pages> Space<P> {
         let bytes = range.end.checked_sub(range.start).filter(|bytes| bytes.is_multiple_of(PAGE_BYTES) && *bytes > 0);
         let range = pages_of(range.start, bytes.ok_or(Errno::EINVAL)?)?;
         self.area(&range).ok_or(Errno::ENOMEM)?;
-        self.place(&range, Mapping { rights, shared: false, read_only: false, backing }, at, &[data])
+        self.place(&range, Mapping { rights, shared: false, read_only: false, stack: false, backing }, at, &[data])
     }
 
     /// munmap.

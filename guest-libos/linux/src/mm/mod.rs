@@ -85,6 +85,8 @@ struct Mapping {
     shared: bool,
     /// It is shared, and its file may not be written.
     read_only: bool,
+    /// Made for a thread's stack.
+    stack: bool,
     backing: Backing,
 }
 

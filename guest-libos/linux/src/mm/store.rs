@@ -15,7 +15,7 @@ use core::ops::Range;
 /// What the embedder does for an address space. Ranges are of whole pages.
 ///
 /// `zero`, `copy` and `fill` write only where the last rights were [`Rights::Write`], and read only where there were
-/// any. Memory starts as zeros with [`Rights::Write`].
+/// any; and what becomes [`Rights::Execute`] by `protect` had [`Rights::Write`]. Memory starts as zeros with these.
 pub trait Pages {
     /// Changes the rights of pages that are there. To code, it is the moment to rewrite it.
     ///
@@ -183,6 +183,9 @@ impl<P: Pages> Store<P> {
 
     /// Gives the pages of `range` their rights, where they have others.
     fn settle(&mut self, range: &Range<u64>, rights: Rights) -> Result<(), Errno> {
+        if rights == Rights::Execute {
+            return self.settle_code(range);
+        }
         if self.reserved(range) {
             return self.settle_reserve(range, rights);
         }
@@ -207,12 +210,37 @@ impl<P: Pages> Store<P> {
         Ok(())
     }
 
+    /// Code is rewritten as it becomes that, so it can be written until then. What is code already stays.
+    fn settle_code(&mut self, range: &Range<u64>) -> Result<(), Errno> {
+        let code = self.rights.within(range).filter(|&(_, &has)| has == Rights::Execute).map(|(piece, _)| piece);
+        let bounds = code.chain([range.end..range.end]).collect::<Vec<_>>();
+        let mut start = range.start;
+        for piece in bounds {
+            let other = start..piece.start;
+            start = piece.end;
+            if other.is_empty() {
+                continue;
+            }
+            self.settle(&other, Rights::Write)?;
+            self.pages.protect(other.clone(), Rights::Execute)?;
+            self.rights.set(&other, Rights::Execute);
+        }
+        Ok(())
+    }
+
     fn settle_reserve(&mut self, range: &Range<u64>, rights: Rights) -> Result<(), Errno> {
         if rights != Rights::None {
             // First, because it is what fails.
-            for gap in self.rights.gaps(range).collect::<Vec<_>>() {
-                self.pages.back(gap.clone(), rights)?;
-                self.rights.set(&gap, rights);
+            let gaps: Vec<_> = self.rights.gaps(range).collect();
+            for (at, gap) in gaps.iter().enumerate() {
+                if let Err(error) = self.pages.back(gap.clone(), rights) {
+                    for backed in &gaps[..at] {
+                        self.pages.release(backed.clone());
+                        self.rights.remove(backed);
+                    }
+                    return Err(error);
+                }
+                self.rights.set(gap, rights);
             }
         }
         let others: Vec<_> = self.rights.within(range).filter(|&(_, &has)| has != rights).map(|(p, _)| p).collect();

@@ -71,7 +71,9 @@ impl Pages for Machine {
             *left = left.checked_sub(1).ok_or(Errno::ENOMEM)?;
         }
         for at in pages(range) {
-            self.pages.get_mut(&at).expect("a page that is there").rights = rights;
+            let page = self.pages.get_mut(&at).expect("a page that is there");
+            assert!(rights != Rights::Execute || page.rights == Rights::Write, "{at:#x} is rewritten");
+            page.rights = rights;
         }
         Ok(())
     }

@@ -43,10 +43,26 @@ fn rights_change_once_however_many_mappings_there_are() {
     space.mprotect(at, PAGE_BYTES, READ).unwrap();
     space.mprotect(at + 4 * PAGE_BYTES, PAGE_BYTES, 0).unwrap();
     assert_eq!(space.pages().exits, 2);
-    space.mprotect(at, 8 * PAGE_BYTES, 5).unwrap();
-    space.mprotect(at, 8 * PAGE_BYTES, 5).unwrap();
+    space.mprotect(at, 8 * PAGE_BYTES, READ).unwrap();
+    space.mprotect(at, 8 * PAGE_BYTES, READ).unwrap();
     assert_eq!(space.pages().exits, 3);
     assert_eq!(space.mappings.len(), 1);
+}
+
+#[test]
+fn code_can_be_written_until_it_is_code() {
+    const EXECUTE: u64 = 5;
+    let mut space = space(4);
+    let at = map(&mut space, 8, 0);
+    // The machine of these tests panics if it could not.
+    space.mprotect(at, PAGE_BYTES, EXECUTE).unwrap();
+    space.mprotect(at + 2 * PAGE_BYTES, PAGE_BYTES, READ).unwrap();
+    space.mprotect(at, 8 * PAGE_BYTES, EXECUTE).unwrap();
+    let far = space.mmap(&request(0, 60, 0, NORESERVE)).unwrap();
+    space.mprotect(far, 2 * PAGE_BYTES, EXECUTE).unwrap();
+    space.mprotect(far, 4 * PAGE_BYTES, READ).unwrap();
+    space.mprotect(far, 4 * PAGE_BYTES, EXECUTE).unwrap();
+    assert_eq!(space.check_bytes(far, 4 * PAGE_BYTES, Access::Read), Ok(()));
 }
 
 #[test]
