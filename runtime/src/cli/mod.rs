@@ -6,6 +6,7 @@ mod bench;
 mod bench_cpu;
 mod bench_job;
 mod bench_paper;
+mod bench_rewrite;
 mod bench_scale;
 mod bench_syscall;
 mod bench_vm;

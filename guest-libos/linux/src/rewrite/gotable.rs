@@ -29,7 +29,10 @@ impl Functions {
         // One more than functions: the end of the last.
         let entries = entries.get(..count.checked_add(1)?)?;
         let start = |entry: &[u8; 8]| text.checked_add(u64::from(word(entry, 0)?));
-        Some(Self::new(entries.windows(2).filter_map(|pair| Some(start(pair.first()?)?..start(pair.last()?)?))))
+        let extents = entries.windows(2).filter_map(|pair| Some(start(pair.first()?)?..start(pair.last()?)?));
+        // Go's runtime unwinds by this table, and knows the function that returns from signals by its name.
+        let all = text..start(entries.last()?)?;
+        Some(Self::new(extents).with_returns(alloc::vec![all]))
     }
 }
 
@@ -59,6 +62,7 @@ mod tests {
         assert_eq!(functions.around(0x40_101f), Some(0x40_1000..0x40_1020));
         assert_eq!(functions.around(0x40_107f), Some(0x40_1020..0x40_1080));
         assert_eq!(functions.around(0x40_1080), None);
+        assert!(functions.tell_return(0x40_1000) && !functions.tell_return(0x40_1080));
     }
 
     #[test]
