@@ -4,6 +4,9 @@ use super::{Answer, Frame, Machine, Process, Stop, identity};
 use crate::errno::Errno;
 use linux_raw_sys::general as nr;
 
+/// Most numbers of calls that are not served of which a count is kept: more than Linux has.
+const UNSERVED_MAX: usize = 512;
+
 impl<M: Machine> Process<M> {
     /// What a call answers, by its number.
     pub(super) fn answer(&mut self, number: u32, arguments: [u64; 6], frame: &mut Frame) -> Answer {
@@ -154,7 +157,9 @@ impl<M: Machine> Process<M> {
             // Programs take the refusal well, and do without.
             nr::__NR_rseq => Err(Errno::ENOSYS.into()),
             _ => {
-                *self.unserved.entry(number).or_default() += 1;
+                if self.unserved.len() < UNSERVED_MAX || self.unserved.contains_key(&number) {
+                    *self.unserved.entry(number).or_default() += 1;
+                }
                 Err(Errno::ENOSYS.into())
             }
         }

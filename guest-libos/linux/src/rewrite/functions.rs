@@ -77,6 +77,7 @@ impl Functions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::iter;
 
     #[test]
     fn extents_become_disjoint() {
@@ -86,8 +87,8 @@ mod tests {
         assert_eq!(functions.around(29), Some(10..30));
         assert_eq!(functions.around(40), None);
         assert_eq!(functions.bytes(), 30);
-        assert_eq!(functions.clone().and([5..11]).extents, [5..10, 10..30, 30..40]);
-        assert!(functions.clone().with_returns(vec![10..20]).tell_return(19));
+        assert_eq!(functions.clone().and(iter::once(5..11)).extents, [5..10, 10..30, 30..40]);
+        assert!(functions.clone().with_returns(iter::once(10..20).collect()).tell_return(19));
         assert!(!functions.tell_return(19));
     }
 }

@@ -39,7 +39,8 @@ mod tests {
     fn called_addresses_bound_functions() {
         // call 0x1008; jmp 0x100a; ret; ret
         let bytes = [0xe8, 3, 0, 0, 0, 0xeb, 3, 0xc3, 0xc3, 0x90, 0xc3];
-        let functions = Functions::inferred(Text::new(0x1000, &bytes).unwrap(), &Functions::new([0x1005..0x1006]));
+        let functions =
+            Functions::inferred(Text::new(0x1000, &bytes).unwrap(), &Functions::new(core::iter::once(0x1005..0x1006)));
         assert_eq!(functions.around(0x1004), Some(0x1000..0x1005));
         assert_eq!(functions.around(0x1007), Some(0x1006..0x1008));
         assert_eq!(functions.around(0x100a), Some(0x1008..0x100b));

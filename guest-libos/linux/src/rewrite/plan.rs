@@ -162,7 +162,7 @@ mod tests {
         };
         assert_eq!(report(Functions::unknown()).count(Reason::SignalReturn), 1);
         // The entry begins a byte before the code.
-        let told = report(Functions::unknown().with_returns(vec![0x40_102f..0x40_1039]));
+        let told = report(Functions::unknown().with_returns(core::iter::once(0x40_102f..0x40_1039).collect()));
         assert_eq!((told.syscalls, told.refused), (1, vec![]));
     }
 }
