@@ -2,7 +2,7 @@
 //!
 //! Its system calls are function calls here: no exit, no privilege level. This crate is all of its logic and runs on any
 //! host, so that it can be tested there; the image that runs in a VM is glue around it.
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, feature = "testing")), no_std)]
 
 extern crate alloc;
 
@@ -14,5 +14,7 @@ pub mod fs;
 pub mod mm;
 pub mod rewrite;
 pub mod signal;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod thread;
 pub mod vdso;

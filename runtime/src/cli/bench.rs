@@ -1,6 +1,6 @@
 //! `denali bench`: measures this machine.
 
-use super::{bench_cpu, bench_job, bench_paper, bench_program, bench_scale, bench_syscall, bench_vm};
+use super::{bench_cpu, bench_job, bench_paper, bench_program, bench_rewrite, bench_scale, bench_syscall, bench_vm};
 use std::process::ExitCode;
 
 /// Measure how fast this machine runs VMs, what they compute, and jobs.
@@ -18,6 +18,7 @@ enum What {
     Job(bench_job::Args),
     Program(bench_program::Args),
     Syscall(bench_syscall::Args),
+    Rewrite(bench_rewrite::Args),
     Scale(bench_scale::Args),
     Paper(bench_paper::Args),
 }
@@ -29,6 +30,7 @@ pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
         What::Job(args) => bench_job::execute(args),
         What::Program(args) => bench_program::execute(args),
         What::Syscall(args) => bench_syscall::execute(args),
+        What::Rewrite(args) => bench_rewrite::execute(args),
         What::Scale(args) => bench_scale::execute(args),
         What::Paper(args) => bench_paper::execute(args),
     }

@@ -7,6 +7,7 @@ mod bench_cpu;
 mod bench_job;
 mod bench_paper;
 mod bench_program;
+mod bench_rewrite;
 mod bench_scale;
 mod bench_syscall;
 mod bench_vm;

@@ -1,16 +1,14 @@
 //! What a file asks its dynamic loader for: for whoever packs a program with its libraries.
 
-use super::ElfError;
+use super::{ElfError, parse::headers};
 use alloc::vec::Vec;
 use object::{
     LittleEndian, elf,
     read::{
         StringTable,
-        elf::{Dyn, FileHeader, ProgramHeader},
+        elf::{Dyn, ProgramHeader},
     },
 };
-
-type Header = elf::FileHeader64<LittleEndian>;
 
 /// Libraries and where to look for them, as the dynamic segment has it: any bytes but zero.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,13 +26,8 @@ pub struct Dependencies<'a> {
 /// # Errors
 /// [`ElfError::Malformed`] and [`ElfError::Machine`] for what x86-64 Linux can't load, and broken names.
 pub fn dependencies(file: &[u8]) -> Result<Dependencies<'_>, ElfError> {
-    let header = Header::parse(file).map_err(ElfError::Malformed)?;
-    let endian = header.endian().map_err(ElfError::Malformed)?;
-    let machine = header.e_machine(endian);
-    if machine != elf::EM_X86_64 {
-        return Err(ElfError::Machine { machine: machine.0 });
-    }
-    let headers = header.program_headers(endian, file).map_err(ElfError::Malformed)?;
+    let (_, headers) = headers(file)?;
+    let endian = LittleEndian;
     let dynamic = headers.iter().find(|h| h.p_type(endian) == elf::PT_DYNAMIC);
     let entries = dynamic.map(|h| h.dynamic(endian, file)).transpose().map_err(ElfError::Malformed)?;
     let entries = entries.flatten().unwrap_or_default();

@@ -2,7 +2,8 @@
 
 use crate::mm::PAGE_BYTES;
 use crate::rewrite::Functions;
-use object::{Object, ObjectSection, ObjectSegment, read::elf::ElfFile64};
+use core::ops::Range;
+use object::{Object, ObjectSection, ObjectSegment, ObjectSymbol, SymbolKind, read::elf::ElfFile64};
 
 /// The functions of `file`, which lies `bias` above its own addresses. A file that says nothing, or nonsense, gives none.
 #[must_use]
@@ -15,8 +16,22 @@ pub fn functions(file: &[u8], bias: u64) -> Functions {
     if let Some((_, table)) = section(".gopclntab") {
         return Functions::from_go_table(table);
     }
-    section(".eh_frame")
-        .map_or_else(Functions::unknown, |(address, frames)| Functions::from_unwind_tables(address, frames))
+    let unwound = section(".eh_frame")
+        .map_or_else(Functions::unknown, |(address, frames)| Functions::from_unwind_tables(address, frames));
+    let code = file.segments().filter(|segment| segment.permissions().executable());
+    let code = code.fold(0_u64, |sum, segment| sum.saturating_add(segment.size()));
+    // A C library without unwind tables leaves a program those of its own few functions. To look at all names takes longer.
+    if unwound.bytes() < code / 2 { unwound.and(named(&file, bias)) } else { unwound }
+}
+
+/// Those that have a name.
+fn named(file: &ElfFile64<'_>, bias: u64) -> impl Iterator<Item = Range<u64>> {
+    let symbols = file.symbols().chain(file.dynamic_symbols());
+    let code = symbols.filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.is_definition());
+    code.filter_map(move |symbol| {
+        let start = symbol.address().wrapping_add(bias);
+        Some(start..start.checked_add(symbol.size())?)
+    })
 }
 
 /// The same of a file whose bytes from `offset` on are mapped at `address`, as a dynamic loader does it.

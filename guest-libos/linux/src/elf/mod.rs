@@ -19,7 +19,7 @@ mod symbol;
 pub use dependencies::{Dependencies, dependencies};
 pub use functions::{functions, mapped_functions};
 pub use layout::{Layout, LayoutError};
-pub use parse::{ElfError, Program, Segment, parse};
+pub use parse::{ElfError, Program, Segment, code, parse};
 pub use placed::{PROGRAM_BASE, Placed};
 pub use stack::{Image, Start};
 pub use symbol::symbol;

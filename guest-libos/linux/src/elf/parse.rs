@@ -127,17 +127,12 @@ pub enum ElfError {
 /// # Errors
 /// [`ElfError`] says which rule is broken.
 pub fn parse(file: &[u8]) -> Result<Program<'_>, ElfError> {
-    let header = Header::parse(file).map_err(ElfError::Malformed)?;
-    let endian = header.endian().map_err(ElfError::Malformed)?;
-    let machine = header.e_machine(endian);
-    if machine != elf::EM_X86_64 {
-        return Err(ElfError::Machine { machine: machine.0 });
-    }
+    let (header, headers) = headers(file)?;
+    let endian = LittleEndian;
     let kind = header.e_type(endian);
     if kind != elf::ET_EXEC && kind != elf::ET_DYN {
         return Err(ElfError::NotExecutable { kind: kind.0 });
     }
-    let headers = header.program_headers(endian, file).map_err(ElfError::Malformed)?;
     let segments = segments(headers, endian, file)?;
     let entry = header.e_entry(endian);
     if !segments.iter().any(|s| s.rights == Rights::Execute && s.pages.contains(&entry)) {
@@ -158,6 +153,28 @@ pub fn parse(file: &[u8]) -> Result<Program<'_>, ElfError> {
             .filter(|a| a.is_power_of_two())
             .fold(PAGE_BYTES, u64::max),
     })
+}
+
+/// The executable segments of a program or a library, in the order of addresses.
+///
+/// # Errors
+/// [`ElfError`] if the file is neither, or has segments that can't be loaded.
+pub fn code(file: &[u8]) -> Result<Vec<Segment<'_>>, ElfError> {
+    let (_, headers) = headers(file)?;
+    let mut segments = segments(headers, LittleEndian, file)?;
+    segments.retain(|segment| segment.rights == Rights::Execute);
+    Ok(segments)
+}
+
+/// The headers of a file for x86-64.
+pub(super) fn headers(file: &[u8]) -> Result<(&Header, &[SegmentHeader]), ElfError> {
+    let header = Header::parse(file).map_err(ElfError::Malformed)?;
+    let endian = header.endian().map_err(ElfError::Malformed)?;
+    let machine = header.e_machine(endian);
+    if machine != elf::EM_X86_64 {
+        return Err(ElfError::Machine { machine: machine.0 });
+    }
+    Ok((header, header.program_headers(endian, file).map_err(ElfError::Malformed)?))
 }
 
 fn segments<'a>(headers: &[SegmentHeader], endian: LittleEndian, file: &'a [u8]) -> Result<Vec<Segment<'a>>, ElfError> {

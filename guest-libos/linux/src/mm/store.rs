@@ -213,7 +213,7 @@ impl<P: Pages> Store<P> {
     /// Code is rewritten as it becomes that, so it can be written until then. What is code already stays.
     fn settle_code(&mut self, range: &Range<u64>) -> Result<(), Errno> {
         let code = self.rights.within(range).filter(|&(_, &has)| has == Rights::Execute).map(|(piece, _)| piece);
-        let bounds = code.chain([range.end..range.end]).collect::<Vec<_>>();
+        let bounds = code.chain(core::iter::once(range.end..range.end)).collect::<Vec<_>>();
         let mut start = range.start;
         for piece in bounds {
             let other = start..piece.start;

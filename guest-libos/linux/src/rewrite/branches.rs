@@ -11,8 +11,7 @@ use super::text::Text;
 /// little. Short jumps are the business of [`super::surroundings`].
 pub(super) fn landed(text: Text<'_>, insides: &[Range<u64>]) -> Vec<usize> {
     let mut landed = Vec::new();
-    let (Some(first), Some(last)) = (insides.first(), insides.last()) else { return landed };
-    let (lowest, span) = (first.start, last.end - first.start);
+    let Some(near) = Near::new(insides) else { return landed };
     let bytes = text.bytes();
     for (place, opcode) in bytes.iter().enumerate() {
         // call, jmp; 0f 80 to 0f 8f: jcc. The comparisons are in the order that mispredicts least.
@@ -24,7 +23,7 @@ pub(super) fn landed(text: Text<'_>, insides: &[Range<u64>]) -> Vec<usize> {
         let Some(displacement) = bytes.get(field..).and_then(<[u8]>::first_chunk) else { continue };
         let next = text.address() + field as u64 + 4;
         let target = next.wrapping_add_signed(i64::from(i32::from_le_bytes(*displacement)));
-        if target.wrapping_sub(lowest) < span {
+        if near.may_hold(target) {
             let index = insides.partition_point(|inside| inside.end <= target);
             landed.extend(insides.get(index).filter(|inside| inside.contains(&target)).map(|_| index));
         }
@@ -32,6 +31,40 @@ pub(super) fn landed(text: Text<'_>, insides: &[Range<u64>]) -> Vec<usize> {
     landed.sort_unstable();
     landed.dedup();
     landed
+}
+
+/// A bit for each block of addresses that holds an inside, or a part of one. Most jumps are to other blocks, and need no search.
+struct Near {
+    lowest: u64,
+    blocks: Vec<u64>,
+}
+
+impl Near {
+    /// Address bits that are the same block's: 64 bytes.
+    const BLOCK_BITS: u32 = 6;
+
+    fn new(insides: &[Range<u64>]) -> Option<Self> {
+        let (lowest, highest) = (insides.first()?.start, insides.last()?.end);
+        let words = usize::try_from((highest - lowest) >> Self::BLOCK_BITS >> u64::BITS.ilog2()).ok()? + 1;
+        let mut this = Self { lowest, blocks: alloc::vec![0; words] };
+        for inside in insides {
+            let [first, last] = [inside.start, inside.end - 1].map(|address| (address - lowest) >> Self::BLOCK_BITS);
+            for block in first..=last {
+                let (word, bit) = Self::place(block);
+                this.blocks.get_mut(word).into_iter().for_each(|word| *word |= bit);
+            }
+        }
+        Some(this)
+    }
+
+    fn place(block: u64) -> (usize, u64) {
+        (usize::try_from(block / u64::from(u64::BITS)).unwrap_or(usize::MAX), 1 << (block % u64::from(u64::BITS)))
+    }
+
+    fn may_hold(&self, address: u64) -> bool {
+        let (word, bit) = Self::place(address.wrapping_sub(self.lowest) >> Self::BLOCK_BITS);
+        self.blocks.get(word).is_some_and(|word| word & bit != 0)
+    }
 }
 
 #[cfg(test)]

@@ -30,9 +30,9 @@ impl Functions {
         let entries = entries.get(..count.checked_add(1)?)?;
         let start = |entry: &[u8; 8]| text.checked_add(u64::from(word(entry, 0)?));
         let extents = entries.windows(2).filter_map(|pair| Some(start(pair.first()?)?..start(pair.last()?)?));
-        let mut functions = Self::new(extents);
-        functions.go = true;
-        Some(functions)
+        // Go's runtime unwinds by this table, and knows the function that returns from signals by its name.
+        let all = text..start(entries.last()?)?;
+        Some(Self::new(extents).with_returns(alloc::vec![all]))
     }
 }
 
@@ -63,6 +63,7 @@ mod tests {
         assert_eq!(functions.around(0x40_101f), Some(0x40_1000..0x40_1020));
         assert_eq!(functions.around(0x40_107f), Some(0x40_1020..0x40_1080));
         assert_eq!(functions.around(0x40_1080), None);
+        assert!(functions.tell_return(0x40_1000) && !functions.tell_return(0x40_1080));
     }
 
     #[test]

@@ -9,6 +9,9 @@
 //! instructions around the trap are displaced together, but only in a function that is known as a whole, where no jump lands between them.
 //! What can't be replaced safely still traps, which is slow and right, and is in the [`Report`].
 //!
+//! Handlers of signals return to code of nine known bytes, `mov $15, %rax; syscall`. Unwinders know it by an entry in the unwind tables,
+//! as glibc has it, or else by these bytes, as with musl. Where there is an entry, or the program is Go's, the bytes may change.
+//!
 //! # Contract of handlers
 //! A handler is entered by a jump, with the stack pointer of the program and nothing on the stack. It must not write there: the 128 bytes
 //! below it are in use (the *red zone*, System V ABI).

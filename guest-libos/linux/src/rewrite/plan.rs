@@ -78,7 +78,7 @@ impl<'a, 'f> Planner<'a, 'f> {
 
     fn shape(&mut self, site: u64, trap: Trap) -> Result<Shape, Reason> {
         let recent = self.sweep.recent().to_vec();
-        if trap == Trap::Syscall && self.is_signal_return(site) {
+        if trap == Trap::Syscall && self.is_signal_return(site) && !self.functions.tell_return(site) {
             return Err(Reason::SignalReturn);
         }
         let function = self.functions.around(site);
@@ -92,24 +92,23 @@ impl<'a, 'f> Planner<'a, 'f> {
         if let Some(shape) = straight.simple() {
             return Ok(shape);
         }
-        let function =
-            function.or_else(|| self.inferred.get_or_insert_with(|| Functions::inferred(self.text)).around(site));
+        let function = function.or_else(|| {
+            self.inferred.get_or_insert_with(|| Functions::inferred(self.text, self.functions)).around(site)
+        });
         if !self.surroundings.as_ref().is_some_and(|around| around.include(site)) {
             self.surroundings = Some(Surroundings::of(stepper, function, &recent, site + Trap::LENGTH));
         }
         self.surroundings.as_ref().ok_or(Reason::Unsure).and_then(|around| straight.best(around))
     }
 
-    /// Whether `mov $15, %eax` or `mov $15, %rax` stands before the site: by its bytes, as unwinders do. Go's own, at the start of
-    /// a function that it knows by name, is left out: no unwinder looks for it, and each preemption of a goroutine ends there.
+    /// Whether `mov $15, %eax` or `mov $15, %rax` stands before the site: by its bytes, as unwinders do.
     fn is_signal_return(&self, site: u64) -> bool {
         const FORMS: [&[u8]; 2] = [&[0xb8, 15, 0, 0, 0], &[0x48, 0xc7, 0xc0, 15, 0, 0, 0]];
         let stands = |form: &[u8]| {
-            let start = site.checked_sub(form.len() as u64)?;
-            self.text.get(start, form.len()).filter(|bytes| *bytes == form).map(|_| start)
+            let before = site.checked_sub(form.len() as u64).and_then(|start| self.text.get(start, form.len()));
+            before == Some(form)
         };
-        let is_go = |start| self.functions.go && self.functions.around(site).is_some_and(|own| own.start == start);
-        FORMS.into_iter().find_map(stands).is_some_and(|start| !is_go(start))
+        FORMS.into_iter().any(stands)
     }
 
     fn refuse_entered_from_far(&mut self) {
@@ -147,5 +146,24 @@ impl<'a, 'f> Planner<'a, 'f> {
         let (stubs, pairs) = emitter.finish();
         let origins = Origins::new(area.address..area.address + stubs.len() as u64, pairs, gone);
         Rewrite { patches, stubs, origins, report: self.report }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_return_from_a_signal_is_replaced_where_a_table_tells_it() {
+        let bytes = [&[0x90; 48][..], &[0x48, 0xc7, 0xc0, 15, 0, 0, 0, 0x0f, 0x05]].concat();
+        let report = |functions: Functions| {
+            let text = Text::new(0x40_1000, &bytes).unwrap();
+            let area = StubArea::new(0x20_0000, 4096).unwrap();
+            plan(text, &functions, area, Handlers { syscall: 0x30_0000, cpuid: 0x30_0040 }).report
+        };
+        assert_eq!(report(Functions::unknown()).count(Reason::SignalReturn), 1);
+        // The entry begins a byte before the code.
+        let told = report(Functions::unknown().with_returns(core::iter::once(0x40_102f..0x40_1039).collect()));
+        assert_eq!((told.syscalls, told.refused), (1, vec![]));
     }
 }

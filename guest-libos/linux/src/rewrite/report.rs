@@ -7,7 +7,7 @@ use super::text::Trap;
 /// Why a site still traps: slow, and right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
-    /// It returns from a signal handler, and is left alone by intent: unwinders know such code by its bytes.
+    /// It returns from a signal handler, and is left alone by intent: no table says what it is, so unwinders know it by its bytes.
     SignalReturn,
     /// It has a prefix without meaning.
     Prefixed,

@@ -24,7 +24,14 @@ fn rewritten(program: &Path, handler: &Handler, arguments: &[&str]) -> Output {
 fn run(program: &Path, arguments: &[&str]) -> Output {
     // No preemption by signals: the test's handler keeps an address where a signal's frame would be.
     let mut command = Command::new(program);
-    command.args(arguments).env("GODEBUG", "asyncpreemptoff=1").output().unwrap()
+    command.args(arguments).env("GODEBUG", "asyncpreemptoff=1");
+    loop {
+        match command.output() {
+            // Another test started a process while this copy was written: it has the file open until it runs its own program.
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+            output => return output.unwrap(),
+        }
+    }
 }
 
 /// Compares a program with its rewritten copy.

@@ -157,3 +157,13 @@ fn proc_tells_of_the_program() {
         assert!(p.contents(path).ends_with('\n'), "{path}");
     }
 }
+
+#[test]
+fn counts_of_calls_that_are_not_served_are_bounded() {
+    let mut p = Program::new();
+    for number in 10_000..12_000 {
+        assert_eq!(p.try_call(number, []), Err(Errno::ENOSYS));
+    }
+    assert_eq!(p.try_call(10_000, []), Err(Errno::ENOSYS));
+    assert_eq!((p.process.unserved.len(), p.process.unserved[&10_000]), (512, 2));
+}

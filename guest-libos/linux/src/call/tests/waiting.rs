@@ -64,9 +64,8 @@ fn a_long_write_goes_on_as_there_is_room() {
     let (read, write) = p.pipe();
     p.try_call(nr::__NR_clone, [THREAD, PROGRAM + 0x1000, 0, 0, 0]).unwrap();
     let most = 100_000;
-    p.process.space.pages().bytes[0x14_0000..][..most as usize]
-        .copy_from_slice(&(0..most).map(|at| at as u8).collect::<Vec<_>>());
     let from = PROGRAM + 0x14_0000;
+    p.process.space.pages().poke(from, &(0..most).map(|at| at as u8).collect::<Vec<_>>());
     assert_eq!(p.call(nr::__NR_write, [write, from, most]), 0, "the second thread runs");
     let mut all = Vec::new();
     while all.len() < most as usize {

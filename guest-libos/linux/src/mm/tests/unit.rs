@@ -53,11 +53,11 @@ fn rights_change_once_however_many_mappings_there_are() {
 fn code_can_be_written_until_it_is_code() {
     const EXECUTE: u64 = 5;
     let mut space = space(4);
-    let at = map(&mut space, 8, 0);
+    let at = map(&mut space, 6, 0);
     // The machine of these tests panics if it could not.
     space.mprotect(at, PAGE_BYTES, EXECUTE).unwrap();
     space.mprotect(at + 2 * PAGE_BYTES, PAGE_BYTES, READ).unwrap();
-    space.mprotect(at, 8 * PAGE_BYTES, EXECUTE).unwrap();
+    space.mprotect(at, 6 * PAGE_BYTES, EXECUTE).unwrap();
     let far = space.mmap(&request(0, 60, 0, NORESERVE)).unwrap();
     space.mprotect(far, 2 * PAGE_BYTES, EXECUTE).unwrap();
     space.mprotect(far, 4 * PAGE_BYTES, READ).unwrap();

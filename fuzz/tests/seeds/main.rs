@@ -2,6 +2,8 @@
 //!
 //! After a change of format: `cargo test -p denali-fuzz --test seeds -- --ignored`
 
+mod linux;
+
 use denali_protocol::{
     bundle::{self, BundleSignature, CpuModel, PackRequest},
     codec,
@@ -54,6 +56,7 @@ fn seeds() -> Vec<(PathBuf, Vec<u8>)> {
         ("receipt/fault", receipt(fault()).0),
     ];
     seeds.extend(guests());
+    seeds.extend(linux::seeds());
     seeds.extend(responses());
     seeds.extend(worker());
     seeds.into_iter().map(|(name, bytes)| (corpus.join(name), bytes)).collect()
