@@ -152,6 +152,10 @@ macro_rules! enter {
             "pop rsp",
             "jmp rcx",
             "2:",
+            // A nested task, which a program may say it is, could not `iretq`.
+            "pushfq",
+            "and qword ptr [rsp], -0x4001",
+            "popfq",
             "pop rax",
             "iretq",
             user = sym USER_STACK,

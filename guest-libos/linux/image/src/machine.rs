@@ -129,11 +129,6 @@ impl Vm {
         }
     }
 
-    /// The program's address that an instruction in a stub stands for, or the same.
-    pub fn original(&self, rip: u64) -> u64 {
-        self.origins.iter().find_map(|origins| origins.original(rip)).unwrap_or(rip)
-    }
-
     /// Whether the VMM waits for the program to be ready, to copy the VM.
     fn is_awaited(&self) -> bool {
         self.job.is_none() && vreg::read().checkpoint_wanted != 0
@@ -159,11 +154,11 @@ impl Vm {
             unsafe { instruction::protect(stubs, bytes, RIGHT_READ | RIGHT_EXECUTE) };
         }
         self.stub_bytes += bytes;
-        self.origins.push(rewrite.origins);
+        if bytes > 0 {
+            self.origins.push(rewrite.origins);
+        }
     }
-}
 
-impl Vm {
     /// Moves pages of the reserve back to where they were.
     fn unmap(&mut self, range: Range<u64>) {
         // SAFETY: the address space released the range: the program and this library refer to nothing in it.
@@ -308,6 +303,15 @@ impl Machine for Vm {
 
     fn expect_code(&mut self, functions: Functions) {
         self.functions = functions;
+    }
+
+    // The newest first: code may lie where other code has lain.
+    fn original(&self, rip: u64) -> u64 {
+        self.origins.iter().rev().find_map(|origins| origins.original(rip)).unwrap_or(rip)
+    }
+
+    fn resume(&self, rip: u64) -> u64 {
+        self.origins.iter().rev().find_map(|origins| origins.resume(rip)).unwrap_or(rip)
     }
 
     fn entry(&self) -> u64 {

@@ -14,13 +14,13 @@ use core::{
     ops::Range,
     sync::atomic::{AtomicU64, Ordering},
 };
-use denali_abi::memory::{PAGE_BYTES, WINDOW_END, WINDOW_START};
+use denali_abi::memory::{IMAGE_BASE, PAGE_BYTES, WINDOW_END, WINDOW_START};
 use denali_guest::{eprintln, exit, fault, interrupt, random, vreg};
 use denali_linux::{
     call::{Frame, Machine, Next, Process, USER, stack_bytes},
     elf::{self, Layout, PROGRAM_BASE, Placed, Program, Start},
     fs::{self, Fs},
-    mm::{Access, Areas, Backing, Rights, Space},
+    mm::{Areas, Backing, Rights, Space},
     rewrite::Functions,
     signal::Fault,
 };
@@ -198,7 +198,7 @@ pub extern "C" fn interrupted(frame: &mut Frame) -> u32 {
 pub extern "C" fn faulted(frame: &mut Frame) -> u32 {
     let process = running();
     let [vector, error_code, address] = FAULT.each_ref().map(|word| word.load(Ordering::Relaxed));
-    let mapped = process.space.accessible(address, 1, Access::Read) == 1;
+    let mapped = process.space.is_mapped(address, 1);
     let floating = match vector {
         16 => x87_exceptions(),
         19 => mxcsr(),
@@ -255,24 +255,24 @@ fn x87_exceptions() -> u32 {
 /// Vector, error code and address of the fault that is about to become a signal.
 static FAULT: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
 
-/// Whether code at this address is the program's: the library OS lies below, and stubs do that a program's code leads to.
-fn is_program(rip: u64) -> bool {
-    rip >= PROGRAM_BASE
+/// Whether this is an address of the library OS. Where nothing is, a program may have jumped to.
+fn is_library(rip: u64) -> bool {
+    (IMAGE_BASE..PROGRAM_BASE).contains(&rip)
 }
 
 /// An interrupt: a program goes on in [`interrupted`]; the library OS where it was, and looks later.
 fn redirect(rip: u64) -> u64 {
-    if is_program(rip) {
-        entry::interrupt(rip)
-    } else {
+    if is_library(rip) {
         machine::remind();
         rip
+    } else {
+        entry::interrupt(rip)
     }
 }
 
 /// A fault of the program, or a system call that was not rewritten.
 fn fault(context: &mut fault::FaultContext) -> fault::Resume {
-    if !is_program(context.rip) && !machine::is_stub(context.rip) {
+    if is_library(context.rip) && !machine::is_stub(context.rip) {
         return fault::Resume::End;
     }
     if context.vector == fault::SYSTEM_CALL {

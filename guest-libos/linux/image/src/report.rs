@@ -5,7 +5,7 @@ use alloc::{format, string::String};
 use core::sync::atomic::{AtomicBool, Ordering};
 use denali_guest::eprintln;
 use denali_linux::{
-    call::{Frame, Process, name},
+    call::{Frame, Machine, Process, name},
     elf,
     signal::Signal,
 };

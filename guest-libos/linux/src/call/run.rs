@@ -180,8 +180,7 @@ impl<M: Machine> Process<M> {
         };
         frame.rax = match waiting.waits.done {
             0 if restart.after(Some(&handler.action)) == After::Again => {
-                // RCX, which a call clobbers, says where it returns to.
-                frame.rip = self.space.pages().entry();
+                frame.rip = self.trap(frame.rcx);
                 waiting.number.into()
             }
             0 => Errno::EINTR.rax(),
@@ -189,11 +188,22 @@ impl<M: Machine> Process<M> {
         };
     }
 
+    /// The system call that returns to `after`: as on Linux, one that is to be made again is where its thread is. Libraries that
+    /// cancel threads look for it. What can't be found begins again at the entry of calls, to which RCX says the rest.
+    fn trap(&mut self, after: u64) -> u64 {
+        let machine = self.space.pages();
+        let (entry, trap) = (machine.entry(), machine.original(after).wrapping_sub(2));
+        let replaced = machine.resume(trap) != trap;
+        if replaced || self.input(trap, 2).is_ok_and(|bytes| bytes == [0x0f, 0x05]) { trap } else { entry }
+    }
+
     fn enter_handler(&mut self, frame: &mut Frame, handler: &Handler) -> Result<(), Errno> {
         let mut extended = self.space.pages().save();
         extended.set_xmm(frame);
         let area = Area { area: &extended.0, features: self.space.pages().features() };
-        let built = frame::build(handler, &frame.registers(), area, &self.fault)?;
+        let mut registers = frame.registers();
+        registers.rip = self.space.machine().original(registers.rip);
+        let built = frame::build(handler, &registers, area, &self.fault)?;
         self.output(built.extended_address, built.extended.len() as u64)?.copy_from_slice(&built.extended);
         self.output(built.address, built.bytes.len() as u64)?.copy_from_slice(&built.bytes);
         frame.set_registers(&built.registers);

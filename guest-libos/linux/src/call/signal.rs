@@ -93,6 +93,7 @@ impl<M: Machine> Process<M> {
             Ok((returned, extended)) => {
                 self.space.pages().restore(&extended);
                 frame.set_registers(&returned.registers);
+                frame.rip = self.space.pages().resume(frame.rip);
                 frame.xmm = extended.xmm();
                 self.signals.returned(tid, returned.mask, returned.altstack, returned.registers.rsp);
                 self.mask_changed();

@@ -42,6 +42,12 @@ pub trait Machine: Pages {
     /// What is known of the functions in the code that becomes executable next.
     fn expect_code(&mut self, functions: Functions);
 
+    /// The program's address that an instruction in a stub of rewritten code stands for, or the same.
+    fn original(&self, rip: u64) -> u64;
+
+    /// Where a stub does what the program had at this address, or the same.
+    fn resume(&self, rip: u64) -> u64;
+
     /// Where a call begins: a thread that goes on there, with the number in RAX and its return address in RCX, makes it.
     fn entry(&self) -> u64;
 

@@ -43,7 +43,6 @@ fn long(bytes: &[u8], place: usize) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Handlers, Reason, StubArea, Text, plan};
     use super::*;
 
     fn table(count: u64) -> Vec<u8> {
@@ -64,21 +63,6 @@ mod tests {
         assert_eq!(functions.around(0x40_107f), Some(0x40_1020..0x40_1080));
         assert_eq!(functions.around(0x40_1080), None);
         assert!(functions.tell_return(0x40_1000) && !functions.tell_return(0x40_1080));
-    }
-
-    #[test]
-    fn signal_returns_that_are_functions_of_go_are_rewritten() {
-        let returns = [0x48, 0xc7, 0xc0, 15, 0, 0, 0, 0x0f, 0x05, 0xcc];
-        // At the start of the first function, and in the second.
-        let mut code = vec![0xcc; 0x80];
-        code[..10].copy_from_slice(&returns);
-        code[0x40..0x4a].copy_from_slice(&returns);
-        let text = Text::new(0x40_1000, &code).unwrap();
-        let area = StubArea::new(0x20_0000, 4096).unwrap();
-        let handlers = Handlers { syscall: 0x20_8000, cpuid: 0x20_9000 };
-        let rewrite = plan(text, &Functions::from_go_table(&table(2)), area, handlers);
-        assert_eq!(rewrite.patches.iter().map(|patch| patch.address).collect::<Vec<_>>(), [0x40_1000]);
-        assert_eq!(rewrite.report.count(Reason::SignalReturn), 1);
     }
 
     #[test]

@@ -24,7 +24,7 @@
 //! **Atomicity.** Such fixed words (the program's stack pointer, the address to continue at) are one a virtual CPU. So from the handler's
 //! first instruction to its last jump no other thread may run: an upcall that interrupts it is only noted. The stubs themselves hold
 //! no state outside of registers: one that is interrupted, or faults in a displaced instruction, is resumed where it stopped, in
-//! whatever order with others. A signal frame shows [`Origins::original`]; on return from it, [`Origins::resume`] tells where overwritten code
+//! whatever order with others. A signal frame shows [`Origins::original`]; on return from it, [`Origins::resume`] tells where that
 //! goes on. A thread's rcx after a call is an address in a stub if instructions after the trap were displaced, else the program's own.
 //!
 //! # Limits

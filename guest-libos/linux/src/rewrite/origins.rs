@@ -10,13 +10,11 @@ pub struct Origins {
     area: Range<u64>,
     /// Each instruction of a stub, and what it stands for in the program. Both ascend.
     pairs: Vec<(u64, u64)>,
-    /// Overwritten bytes but the first of each patch, ascending: no address to continue at.
-    gone: Vec<Range<u64>>,
 }
 
 impl Origins {
-    pub(super) fn new(area: Range<u64>, pairs: Vec<(u64, u64)>, gone: Vec<Range<u64>>) -> Self {
-        Self { area, pairs, gone }
+    pub(super) fn new(area: Range<u64>, pairs: Vec<(u64, u64)>) -> Self {
+        Self { area, pairs }
     }
 
     /// The program's address that the stub's address `pc` stands for; none if it is in no stub. This is what to show: for the two
@@ -30,12 +28,11 @@ impl Origins {
         self.pairs.get(after.checked_sub(1)?).map(|(_, original)| *original)
     }
 
-    /// Where to continue instead of at the program's address `pc`, which was overwritten; none if it was not. For a signal frame
-    /// that was made with [`Origins::original`] and is now returned to.
+    /// Where a stub does what the program had at `pc`: an instruction that was displaced, or a trap. For a signal frame that was
+    /// made with [`Origins::original`] and is now returned to.
     #[must_use]
     pub fn resume(&self, pc: u64) -> Option<u64> {
-        let gone = self.gone.get(self.gone.partition_point(|gone| gone.end <= pc))?;
         let pair = self.pairs.get(self.pairs.partition_point(|(_, original)| *original < pc))?;
-        (gone.contains(&pc) && pair.1 == pc).then_some(pair.0)
+        (pair.1 == pc).then_some(pair.0)
     }
 }

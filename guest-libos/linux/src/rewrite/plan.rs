@@ -128,7 +128,7 @@ impl<'a, 'f> Planner<'a, 'f> {
 
     fn emit(mut self, area: StubArea, handlers: Handlers) -> Rewrite {
         let mut emitter = Emitter::new(self.text, area, handlers);
-        let (mut patches, mut gone): (Vec<Patch>, Vec<_>) = (Vec::new(), Vec::new());
+        let mut patches: Vec<Patch> = Vec::new();
         for shape in &self.shapes {
             match (emitter.emit(shape), shape.trap) {
                 (Ok(patch), trap) => {
@@ -137,14 +137,13 @@ impl<'a, 'f> Planner<'a, 'f> {
                         Trap::Cpuid => self.report.cpuids += 1,
                     }
                     patches.push(patch);
-                    gone.push(shape.inside());
                 }
                 (Err(reason), trap) => self.report.refused.push(Refused { address: shape.site, trap, reason }),
             }
         }
         self.report.refused.sort_unstable_by_key(|refused| refused.address);
         let (stubs, pairs) = emitter.finish();
-        let origins = Origins::new(area.address..area.address + stubs.len() as u64, pairs, gone);
+        let origins = Origins::new(area.address..area.address + stubs.len() as u64, pairs);
         Rewrite { patches, stubs, origins, report: self.report }
     }
 }

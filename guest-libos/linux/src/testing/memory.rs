@@ -166,6 +166,14 @@ impl Machine for Memory {
 
     fn expect_code(&mut self, _: Functions) {}
 
+    fn original(&self, rip: u64) -> u64 {
+        rip
+    }
+
+    fn resume(&self, rip: u64) -> u64 {
+        rip
+    }
+
     fn entry(&self) -> u64 {
         PROGRAM
     }
