@@ -24,7 +24,7 @@ KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
 ENVIRONMENT = {"PATH": "/bin:/usr/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "TERM": "dumb"}
 
 # Seconds that one program may take.
-PATIENCE = 120
+PATIENCE = 300
 # Seconds that one step of a build may take.
 BUILDING = 1200
 
