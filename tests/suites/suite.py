@@ -24,7 +24,7 @@ KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
 ENVIRONMENT = {"PATH": "/bin:/usr/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "TERM": "dumb"}
 
 # Seconds that one program may take.
-PATIENCE = 300
+PATIENCE = 120
 # Seconds that one step of a build may take.
 BUILDING = 1200
 
@@ -41,6 +41,13 @@ class Done(typing.NamedTuple):
 def status(code):
     """An exit status as a shell tells it."""
     return 128 - code if code < 0 else code
+
+
+def with_locale(root):
+    """Puts into a tree what glibc needs to know of the locale C.UTF-8, if this host has it."""
+    locale = pathlib.Path("/usr/lib/locale/C.utf8")
+    if locale.is_dir():
+        shutil.copytree(locale, root / locale.relative_to("/"))
 
 
 def ended(command, given, **options):
