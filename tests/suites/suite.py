@@ -43,6 +43,13 @@ def status(code):
     return 128 - code if code < 0 else code
 
 
+def with_locale(root):
+    """Puts into a tree what glibc needs to know of the locale C.UTF-8, if this host has it."""
+    locale = pathlib.Path("/usr/lib/locale/C.utf8")
+    if locale.is_dir():
+        shutil.copytree(locale, root / locale.relative_to("/"))
+
+
 def ended(command, given, **options):
     """How a command ended; one that takes too long is ended as by timeout(1)."""
     try:

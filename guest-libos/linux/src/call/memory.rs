@@ -74,10 +74,10 @@ impl<M: Machine> Process<M> {
         let written = shared && Rights::from_prot(prot)? == Rights::Write;
         // What other mappings stored in the file is what this one shows.
         self.bring_all_back();
-        if shared && self.contradicts(descriptor, offset, bytes, written) {
+        let writable = shared && self.files.maps_for_writing(descriptor);
+        if shared && (writable || !written) && self.contradicts(descriptor, offset, bytes, written) {
             return Err(Errno::ENODEV.into());
         }
-        let writable = shared && self.files.maps_for_writing(descriptor);
         if written && writable {
             self.files.reserve(descriptor, offset, bytes)?;
         }

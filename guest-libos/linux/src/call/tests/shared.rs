@@ -43,6 +43,8 @@ fn a_mapping_is_the_file() {
     assert_eq!(p.bytes(at, 10), b"AB23x\0\0\0\0\0");
     // What it shows could not be the same twice.
     assert_eq!((p.map(fd, READ, 0, 10), p.map(fd, BOTH, 0, 1)), (Err(Errno::ENODEV), Err(Errno::ENODEV)));
+    let reader = p.open("/tmp/shared", nr::O_RDONLY);
+    assert_eq!(p.map(reader, BOTH, 0, 10), Err(Errno::EACCES));
     p.store(at, b"C");
     let private = p.try_call(nr::__NR_mmap, [0, 10, READ, nr::MAP_PRIVATE.into(), fd, 0]).unwrap();
     assert_eq!(p.bytes(private, 5), b"CB23x");
