@@ -124,7 +124,8 @@ fn a_database_is_kept_in_a_file() {
     let place = Place::new();
     let (source, program) = (place.write("base.c", DATABASE), place.path("base"));
     let libraries = [LIBRARY, "-lz", "-lm", "-ldl", "-lpthread"];
-    let built = Command::new("gcc").args(["-O1", "-static", "-w", "-o"]).arg(&program).arg(source).args(libraries).output();
+    let built =
+        Command::new("gcc").args(["-O1", "-static", "-w", "-o"]).arg(&program).arg(source).args(libraries).output();
     let built = built.expect("there is gcc");
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     let host = on_host(&program, &[&directory(&place)], "");
