@@ -7,6 +7,7 @@ leave out is left out.
 
 import os
 import sys
+import traceback
 import unittest
 from pathlib import Path
 from test import support
@@ -72,6 +73,7 @@ for module in sys.argv[1:]:
     try:
         suite = unittest.defaultTestLoader.loadTestsFromName(f"test.{module}")
         unittest.TestSuite(wanted([suite])).run(Result(module))
-    except unittest.SkipTest:
-        pass
+    # A module that cannot even be loaded has no results.
+    except Exception:
+        traceback.print_exc()
     print("@@ end", file=lines, flush=True)

@@ -182,7 +182,7 @@ fn fixed(file: Generated) -> &'static [u8] {
         Generated::SysOstype => b"Linux\n",
         Generated::SysPidMax => b"32768\n",
         Generated::SysCapLastCap => b"40\n",
-        Generated::SysThreadsMax | Generated::SysSomaxconn | Generated::SysFileMax => b"4096\n",
+        Generated::SysFileMax | Generated::SysThreadsMax | Generated::SysSomaxconn => b"4096\n",
         Generated::SysMaxMapCount => b"16384\n",
         Generated::SysOvercommitMemory => b"2\n",
         Generated::SysPipeMaxSize => b"65536\n",
