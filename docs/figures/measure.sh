@@ -40,6 +40,7 @@ bench() {
 load=$(cut -d' ' -f1 /proc/loadavg)
 
 bench vm vm --plot "$out/vm.svg"
+bench start start
 bench job job --plot "$out/job.svg"
 bench cpu cpu ${rounds[@]+"${rounds[@]}"} --plot "$out/cpu.svg"
 bench scale scale --vms "$vms" --plot "$out/scale.svg"

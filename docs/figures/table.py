@@ -69,6 +69,13 @@ table.row("new_total_us", "with making and destroying the VM, 100 others alive",
 table.row("reimaged_to_process", "re-imaged, in processes", vm["reimaged_to_process"], 0.15)
 plot("vm", "How starts are distributed")
 
+table = Table("Linux programs: `denali bench start`", "From the job to the end of a hello in C, against one for the Denali VM.")
+denali, linux = said("start")["programs"][:2]
+table.row("cold_us", "with its loading", linux["cold_us"], unit=" µs")
+table.row("warm_us", "in a copy of a VM that was taken after it", linux["warm_us"], unit=" µs")
+table.row("warm_us", "the same of the hello for the Denali VM", denali["warm_us"], unit=" µs")
+table.row("more_exits", "what it takes more, in exits", linux["more_exits"], 3)
+
 table = Table("Whole jobs: `denali bench job`", "A client over QUIC, a node, a worker, a VM, and a signed receipt back.")
 table.row("quic_echo_us", "an echo over QUIC, median", job["quic_echo_us"], unit=" µs")
 table.row("job_p50_us", "a job, median", job["job_p50_us"], unit=" µs")

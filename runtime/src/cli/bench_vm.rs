@@ -141,7 +141,7 @@ fn succeeded(run: &Run) -> anyhow::Result<()> {
 }
 
 /// The median over VMs of the mean over a thousand exits.
-fn exit_ns() -> anyhow::Result<u64> {
+pub(super) fn exit_ns() -> anyhow::Result<u64> {
     let program = program("exits")?;
     let mut measured = Vec::new();
     for _ in 0..9 {

@@ -9,6 +9,7 @@ mod bench_paper;
 mod bench_program;
 mod bench_rewrite;
 mod bench_scale;
+mod bench_start;
 mod bench_syscall;
 mod bench_vm;
 mod connect;

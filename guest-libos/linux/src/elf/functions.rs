@@ -41,10 +41,25 @@ pub fn mapped_functions(file: &[u8], offset: u64, address: u64) -> Functions {
     let holds = |(start, bytes): (u64, u64)| (start..start.saturating_add(bytes)).contains(&offset);
     let segment = parsed.segments().find(|segment| {
         let (start, bytes) = segment.file_range();
-        holds((start / PAGE_BYTES * PAGE_BYTES, bytes + start % PAGE_BYTES))
+        holds((start / PAGE_BYTES * PAGE_BYTES, bytes.saturating_add(start % PAGE_BYTES)))
     });
     let Some(segment) = segment else { return Functions::unknown() };
     // Where the file says that the byte at `offset` lies.
     let own = segment.address().wrapping_add(offset.wrapping_sub(segment.file_range().0));
     functions(file, address.wrapping_sub(own))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_beyond_all_bytes_is_none() {
+        let mut file = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        // The first program header, at 64, becomes a loadable segment whose place in the file is no page, and whose bytes are all.
+        file[64..68].copy_from_slice(&1_u32.to_le_bytes());
+        file[72..80].copy_from_slice(&1_u64.to_le_bytes());
+        file[96..104].fill(0xff);
+        assert!(mapped_functions(&file, 0x7fff_ffff_ffff_f000, 0x7000_0000).bytes() < u64::MAX);
+    }
 }

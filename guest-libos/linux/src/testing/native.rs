@@ -14,8 +14,10 @@ const HANDLERS: usize = 0x2000;
 const STUBS: Range<usize> = 0x3000..0x1_3000;
 /// Where the stack begins, which grows down.
 const STACK: usize = 0x1_f000;
-/// Bytes below it that are compared.
-const COMPARED: usize = 512;
+/// Bytes below it that are compared: the red zone. Further below, the kernel writes when a signal comes.
+const COMPARED: usize = 128;
+/// Bytes below it that are the same at first: a function that is called has its own red zone.
+const FILLED: usize = 512;
 
 /// `mov %rcx, word(%rip); syscall; jmp *word(%rip)`, and the same for CPUID with RDX: all else is as the instruction leaves it.
 const HANDLER_CODE: [u8; 32] = [
@@ -163,7 +165,7 @@ impl Native {
                 self.write((patch.address - self.address(0)) as usize, &patch.bytes);
             }
         }
-        self.write(STACK - COMPARED, &[0x5a; COMPARED]);
+        self.write(STACK - FILLED, &[0x5a; FILLED]);
         let mut state = State {
             registers: std::array::from_fn(|number| (number as u64 + 1) * 0x1111_2222_3333),
             flags: 0x202,
