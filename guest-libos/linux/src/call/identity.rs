@@ -8,7 +8,7 @@ use linux_raw_sys::{general as abi, prctl};
 /// The one process, which is its group's and its session's.
 pub(super) const PROCESS: u64 = 1;
 /// The one user and group: an ordinary one.
-pub(super) const USER: u64 = 1000;
+pub(crate) const USER: u64 = 1000;
 
 /// Bytes of each field of `struct utsname`.
 const NAME_BYTES: usize = 65;

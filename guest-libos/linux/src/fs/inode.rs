@@ -10,7 +10,7 @@ use super::{
     timer::Timer,
     world::{Generated, Now},
 };
-use crate::errno::Errno;
+use crate::{errno::Errno, net::SocketId};
 use alloc::boxed::Box;
 
 /// The number of an inode, from 1.
@@ -56,8 +56,9 @@ pub(super) enum Kind {
     Counter(Counter),
     Timer(Timer),
     Epoll(Epoll),
-    /// An object of the embedder.
-    Outside(u64),
+    Socket(SocketId),
+    /// The path that a socket is bound to.
+    Bound(SocketId),
 }
 
 /// Which file system it would be on Linux: neither links nor renames go from one to another.

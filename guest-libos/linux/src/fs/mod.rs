@@ -13,6 +13,7 @@
 //! | `open`, `transfer`, `vectored`, `seek`, `size`, `copy`, `list` | calls on open files |
 //! | `names`, `rename`, `links`, `status`, `attributes` | calls on names |
 //! | `pipe`, `event`, `timer`, `epoll`, `ready` | what waits, and for what |
+//! | `socket`, `message` | descriptors of sockets, which are [`crate::net`]'s |
 //! | `skeleton`, `output` | what is there at the start, and what is left at the end |
 //!
 //! The process is root, as in most containers: permission bits are recorded and reported, and never refuse anything but
@@ -33,6 +34,7 @@ pub mod limits;
 mod links;
 mod list;
 mod mapping;
+mod message;
 mod names;
 mod open;
 mod output;
@@ -42,6 +44,7 @@ mod rename;
 mod seek;
 mod size;
 mod skeleton;
+mod socket;
 mod status;
 mod timer;
 mod transfer;
@@ -50,21 +53,25 @@ mod walk;
 mod world;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
+pub use crate::net::Unreachable;
 pub use attributes::Touch;
+pub(crate) use budget::Budget;
 pub use content::Content;
 pub use copy::Copied;
 pub use epoll::EpollEvent;
 pub use inode::Timespec;
+pub(crate) use message::{Send, Told};
 pub use output::Output;
+pub(crate) use ready::Edges;
 pub use ready::{Stop, Wait};
 pub use status::Metadata;
 pub use timer::TimerSpec;
 pub use vectored::Buffers;
 pub use world::{Console, Events, Generated, Input, Now, Stream, World};
 
-use crate::{bundle::Tree, errno::Errno};
+use crate::{bundle::Tree, errno::Errno, net::Net};
 use alloc::{boxed::Box, vec::Vec};
 use description::{Descriptions, Slot};
 use inode::Ino;
@@ -100,6 +107,7 @@ pub struct Fs {
     /// When the next timer expires, on the monotonic clock.
     deadline: Option<u64>,
     outside_edges: u64,
+    net: Net,
     world: Box<dyn World>,
 }
 
@@ -119,6 +127,7 @@ impl Fs {
             generation: 0,
             deadline: None,
             outside_edges: 0,
+            net: Net::default(),
             world,
         };
         fs.populate(setup)?;
@@ -156,12 +165,5 @@ impl Fs {
     #[must_use]
     pub const fn refused(&self) -> (u64, usize) {
         (self.inodes.budget.refused, self.inodes.budget.limit())
-    }
-
-    /// Tells the embedder which of its objects were closed.
-    fn tell_closed(&mut self) {
-        while let Some(token) = self.inodes.closed.pop() {
-            self.world.outside_closed(token);
-        }
     }
 }

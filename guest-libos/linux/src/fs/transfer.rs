@@ -3,6 +3,7 @@ use super::{
     Fs,
     inode::{Device, Ino, Kind, Timespec},
     limits::{MAX_GENERATED, MAX_TRANSFER},
+    message::One,
     pipe::Flow,
     ready::{Stop, Wait, stream},
     world::{Events, Generated, Input},
@@ -71,7 +72,7 @@ impl Fs {
     }
 
     /// The end of a call that can move nothing now.
-    fn blocked(&self, fd: i32, done: usize, events: Events) -> Stop {
+    pub(super) fn blocked(&self, fd: i32, done: usize, events: Events) -> Stop {
         let nonblock = self.description(fd).is_ok_and(|open| open.flags & abi::O_NONBLOCK != 0);
         match self.description_id(fd) {
             Ok(_) if nonblock => Errno::EAGAIN.into(),
@@ -128,7 +129,11 @@ impl Fs {
                     return Ok(8);
                 }
             }
-            Kind::Symlink(_) | Kind::WorkingDirectory | Kind::Epoll(_) | Kind::Outside(_) => {
+            Kind::Socket(socket) => {
+                let socket = *socket;
+                return self.receive_bytes(fd, socket, &mut One(buffer));
+            }
+            Kind::Symlink(_) | Kind::WorkingDirectory | Kind::Epoll(_) | Kind::Bound(_) => {
                 return Err(Errno::EINVAL.into());
             }
         }
@@ -213,6 +218,10 @@ impl Fs {
                     self.touch();
                     return Ok(at(8));
                 }
+            }
+            Kind::Socket(socket) => {
+                let socket = *socket;
+                return self.send_bytes(fd, socket, &[bytes]).map(at);
             }
             _ => return Err(Errno::EINVAL.into()),
         }

@@ -4,6 +4,7 @@ mod files;
 mod hostile;
 mod itself;
 mod names;
+mod sockets;
 mod waiting;
 
 use super::{Extended, Frame, Machine, Next, Process};
