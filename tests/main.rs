@@ -8,6 +8,7 @@
 //! | [`run`] | `denali run`: streams, exit statuses, reports |
 //! | [`images`] | programs that no VM is started for |
 //! | [`linux_files`] | Linux programs and their files, against the host |
+//! | [`linux_sockets`] | Linux programs that talk to themselves, against the host |
 //! | [`bundles`] | packing, signing, and bundles that somebody changed |
 //! | [`receipts`] | a thousand jobs and their receipts |
 //! | [`linux`] | programs for Linux |
@@ -29,6 +30,7 @@ mod images;
 mod jobs;
 mod linux;
 mod linux_files;
+mod linux_sockets;
 mod receipts;
 mod recovery;
 mod refusals;

@@ -13,7 +13,7 @@
 //! | `open`, `transfer`, `vectored`, `seek`, `size`, `copy`, `list` | calls on open files |
 //! | `names`, `rename`, `links`, `status`, `attributes` | calls on names |
 //! | `pipe`, `event`, `timer`, `epoll`, `ready` | what waits, and for what |
-//! | `socket`, `message` | descriptors of sockets, which are [`crate::net`]'s |
+//! | `socket`, `connect`, `message` | descriptors of sockets, which are [`crate::net`]'s |
 //! | `skeleton`, `output` | what is there at the start, and what is left at the end |
 //!
 //! The process is root, as in most containers: permission bits are recorded and reported, and never refuse anything but
@@ -21,6 +21,7 @@
 //! Whatever is passed, no call panics, and each does work in proportion to its buffers, or to what the program made.
 mod attributes;
 mod budget;
+mod connect;
 mod content;
 mod control;
 mod copy;

@@ -9,14 +9,17 @@
 //! | `address` | addresses as programs give them and are told them |
 //! | `socket`, `options`, `queue` | one socket: its state, what it was told, what was sent to it |
 //! | `ports` | binding, and who is where |
-//! | `connect`, `send`, `receive`, `close` | calls |
+//! | `listen`, `connect`, `datagram`, `send`, `receive`, `cursor`, `close` | calls |
 //!
 //! Everything is bounded: sockets by [`limits`], bytes by each socket's buffer and by the memory of files.
 //! Errors and readiness are Linux's; `tests/differential.rs` holds them against the host's.
 mod address;
 mod close;
 mod connect;
+mod cursor;
+mod datagram;
 pub(crate) mod limits;
+mod listen;
 mod options;
 mod ports;
 mod queue;
@@ -28,8 +31,9 @@ mod socket;
 mod tests;
 
 pub(crate) use address::{Address, Given};
+pub(crate) use cursor::Cursor;
 pub(crate) use options::Told;
-pub(crate) use queue::{Control, Credentials, Cursor};
+pub(crate) use queue::{Control, Credentials};
 pub(crate) use receive::{Got, How};
 pub(crate) use send::{Message, To};
 pub(crate) use socket::{Family, Kind};

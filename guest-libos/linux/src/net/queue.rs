@@ -1,12 +1,9 @@
 //! What was sent to a socket and was not received yet: messages, or the pieces of a stream.
 use super::{
-    Address, SocketId,
+    Address, Cursor, SocketId,
     limits::{MESSAGE_COST, PIECE},
 };
-use crate::{
-    errno::Errno,
-    fs::{Budget, Buffers},
-};
+use crate::{errno::Errno, fs::Budget};
 use alloc::{collections::VecDeque, vec::Vec};
 
 /// Who sent a message, as `struct ucred`.
@@ -230,49 +227,5 @@ fn gather(parts: &[&[u8]], mut skip: usize, mut count: usize, into: &mut Vec<u8>
         let piece = &rest[..rest.len().min(count)];
         into.extend_from_slice(piece);
         count -= piece.len();
-    }
-}
-
-/// Where in a program's buffers the next bytes go.
-pub(crate) struct Cursor<'a> {
-    buffers: &'a mut dyn Buffers,
-    place: usize,
-    at: usize,
-}
-
-impl<'a> Cursor<'a> {
-    /// Behind the first `skip` bytes.
-    pub(crate) fn new(buffers: &'a mut dyn Buffers, skip: usize) -> Self {
-        let mut cursor = Self { buffers, place: 0, at: skip };
-        while let Some(length) = cursor.buffers.buffer(cursor.place).map(|buffer| buffer.len())
-            && cursor.at >= length
-        {
-            cursor.at -= length;
-            cursor.place += 1;
-        }
-        cursor
-    }
-
-    /// Whether there is room for nothing more.
-    pub(crate) fn is_full(&mut self) -> bool {
-        self.put(&[0; 0]);
-        self.buffers.buffer(self.place).is_none()
-    }
-
-    /// Copies what has room: how many bytes.
-    fn put(&mut self, bytes: &[u8]) -> usize {
-        let mut done = 0;
-        while let Some(buffer) = self.buffers.buffer(self.place) {
-            let room = buffer.get_mut(self.at..).unwrap_or_default();
-            let count = room.len().min(bytes.len() - done);
-            room[..count].copy_from_slice(&bytes[done..done + count]);
-            done += count;
-            self.at += count;
-            if self.at < buffer.len() {
-                break;
-            }
-            (self.place, self.at) = (self.place + 1, 0);
-        }
-        done
     }
 }

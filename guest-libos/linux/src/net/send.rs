@@ -1,14 +1,11 @@
 //! Sending: bytes go into the queue of whoever is to receive them.
 use super::{
-    Address, Control, Family, Given, Kind, Net, SocketId,
-    address::route,
-    limits::{MAX_DATAGRAM, MAX_IN_FLIGHT, MESSAGE_COST, MESSAGE_RESERVE},
+    Address, Control, Family, Kind, Net, SocketId,
+    limits::{MAX_IN_FLIGHT, MESSAGE_COST, MESSAGE_RESERVE},
     queue::length,
     socket::State,
 };
 use crate::{errno::Errno, fs::Budget};
-use core::net::SocketAddr;
-use linux_raw_sys::net as abi;
 
 /// What is to be sent.
 #[derive(Debug)]
@@ -133,7 +130,7 @@ impl Net {
         Ok(Some(pushed?).filter(|count| *count > 0))
     }
 
-    fn push_message(
+    pub(super) fn push_message(
         &mut self,
         id: SocketId,
         to: SocketId,
@@ -159,118 +156,5 @@ impl Net {
         }
         socket.edges.read += 1;
         Ok(Some(total))
-    }
-
-    /// Whether a Unix socket may send datagrams at all.
-    pub(crate) fn can_send(&mut self, id: SocketId) -> Result<(), Errno> {
-        let socket = self.get_mut(id)?;
-        socket.take_error()?;
-        if socket.shut.write { Err(Errno::EPIPE) } else { Ok(()) }
-    }
-
-    /// As on Linux, what a Unix socket sends in vain had its place in the buffer, and gave it back.
-    pub(crate) fn not_sent(&mut self, id: SocketId) {
-        if let Ok(socket) = self.get_mut(id) {
-            socket.edges.write += 1;
-        }
-    }
-
-    /// Sends a datagram over a Unix socket: how many bytes were taken, or `None` where there is no room now.
-    pub(crate) fn send_unix(
-        &mut self,
-        id: SocketId,
-        to: To,
-        message: Message<'_>,
-        budget: &mut Budget,
-    ) -> Result<Option<usize>, Errno> {
-        let socket = self.get_mut(id)?;
-        let from = socket.local.clone();
-        let to = match (to, socket.peer) {
-            (To::Other(to), _) => to,
-            (To::Peer, Some(peer)) if !self.sockets.contains_key(&peer) => {
-                self.connect_messages(id, None, budget)?;
-                return Err(Errno::ECONNREFUSED);
-            }
-            (To::Peer, Some(peer)) => peer,
-            (To::Peer, None) => return Err(Errno::ENOTCONN),
-        };
-        self.may_send(id, to)?;
-        if self.get(to)?.shut.read {
-            return Err(Errno::EPIPE);
-        }
-        self.push_message(id, to, message, from, budget)
-    }
-
-    /// Sends a datagram over UDP, to an address or to where the socket is connected: how many bytes. One that nobody takes
-    /// is lost.
-    pub(crate) fn send_udp(
-        &mut self,
-        id: SocketId,
-        to: Option<&Given>,
-        message: &Message<'_>,
-        budget: &mut Budget,
-    ) -> Result<usize, Errno> {
-        self.bind_anywhere(id)?;
-        let total = length(message.parts);
-        if total > MAX_DATAGRAM {
-            return Err(Errno::EMSGSIZE);
-        }
-        let to = match to.filter(|to| **to != Given::Unspecified) {
-            Some(given) => Some(self.destination(id, given)?),
-            None => None,
-        };
-        let socket = self.get_mut(id)?;
-        let connected = match &socket.remote {
-            Some(Address::Inet(at)) => Some(*at),
-            _ => None,
-        };
-        let to = to.or(connected).ok_or(Errno::EDESTADDRREQ)?;
-        if to.port() == 0 {
-            return Err(Errno::EINVAL);
-        }
-        socket.take_error()?;
-        if socket.shut.write {
-            return Err(Errno::EPIPE);
-        }
-        let (ip, source) = route(to.ip());
-        let own = self.get(id)?.place().ok_or(Errno::EADDRNOTAVAIL)?;
-        let fits = !own.ip().is_unspecified() && own.is_ipv4() == ip.is_ipv4();
-        let from = SocketAddr::new(if fits { own.ip() } else { source }, own.port());
-        let to = SocketAddr::new(ip, to.port());
-        // It has left at once.
-        self.get_mut(id)?.edges.write += 1;
-        match self.receiver_at(to, from) {
-            Some(receiver) => self.deliver(receiver, from, message, budget),
-            None => {
-                // Who is connected there is told that it is in vain.
-                if let Some(socket) = self.sockets.get_mut(&id).filter(|_| connected == Some(to)) {
-                    socket.error = Some(Errno::ECONNREFUSED);
-                    socket.changed();
-                }
-            }
-        }
-        Ok(total)
-    }
-
-    /// Puts a datagram into a queue, if it has room.
-    fn deliver(&mut self, to: SocketId, from: SocketAddr, message: &Message<'_>, budget: &mut Budget) {
-        let Ok(socket) = self.get_mut(to) else { return };
-        if socket.queue.held() > socket.options.receive {
-            return;
-        }
-        let from = Some(Address::Inet(from));
-        if socket.queue.push_message(message.parts, (from, None), Control::default(), budget).is_ok() {
-            socket.edges.read += 1;
-        }
-    }
-
-    /// Whether who receives of a socket wants to know who sent it.
-    pub(crate) fn passes_credentials(&self, id: SocketId, to: To) -> bool {
-        let to = match to {
-            To::Other(to) => Some(to),
-            To::Peer => self.get(id).ok().and_then(|socket| socket.peer),
-        };
-        let on = |id: SocketId| self.get(id).is_ok_and(|socket| socket.is_on(abi::SO_PASSCRED));
-        on(id) || to.is_some_and(on)
     }
 }
