@@ -10,6 +10,9 @@ use std::{
     process::{Command, Stdio},
 };
 
+/// A program that uses files and streams.
+const FILES: &str = include_str!("linux_files/files.rs");
+
 /// What every program here reads.
 const INPUT: &str = "one\ntwo\n\nand the last without an end";
 
@@ -32,7 +35,7 @@ fn compiled(place: &Place, source: &str, name: &str, compiler: &[&str]) -> Optio
 }
 
 /// Status, output and errors of a program on the host.
-fn on_host<S: AsRef<OsStr>>(program: &Path, arguments: &[S], input: &str) -> (Option<i32>, String, String) {
+pub fn on_host<S: AsRef<OsStr>>(program: &Path, arguments: &[S], input: &str) -> (Option<i32>, String, String) {
     let mut command = Command::new(program);
     command.args(arguments).env("LC_ALL", "C").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("it can be started");
@@ -44,12 +47,12 @@ fn on_host<S: AsRef<OsStr>>(program: &Path, arguments: &[S], input: &str) -> (Op
 }
 
 /// The same in a VM.
-fn in_vm(run: Denali, input: &str) -> (Option<i32>, String, String) {
+pub fn in_vm(run: Denali, input: &str) -> (Option<i32>, String, String) {
     let done = run.input(input).run();
     (done.status.code(), done.text(), done.stderr.clone())
 }
 
-fn directory(place: &Place) -> String {
+pub fn directory(place: &Place) -> String {
     let directory = place.path("work");
     std::fs::create_dir_all(&directory).expect("a directory");
     directory.to_str().expect("text").to_owned()
@@ -146,16 +149,16 @@ fn a_crash_is_told_with_its_function_and_the_last_calls() {
     assert!(errors.trim_end().ends_with("close = EBADF"), "{errors}");
 }
 
-fn rust_program(place: &Place) -> PathBuf {
+pub fn rust_program(place: &Place, source: &str, name: &str) -> PathBuf {
     let target = ["--edition=2024", "--target=x86_64-unknown-linux-gnu", "-Ctarget-feature=+crt-static", "-O"];
-    let compiler = [&["rustc", "--crate-type=bin", "--crate-name=files"][..], &target].concat();
-    compiled(place, include_str!("linux_files/files.rs"), "files", &compiler).expect("there is a Rust compiler")
+    let compiler = [&["rustc", "--crate-type=bin", "--crate-name", name][..], &target].concat();
+    compiled(place, source, name, &compiler).expect("there is a Rust compiler")
 }
 
 #[test]
 fn the_standard_library_finds_its_files() {
     let place = Place::new();
-    let program = rust_program(&place);
+    let program = rust_program(&place, FILES, "files");
     let host = on_host(&program, &[&directory(&place)], INPUT);
     let guest = in_vm(place.denali(["run"]).arg(&program).args(["--", "/tmp"]), INPUT);
     assert_eq!(guest, host);
@@ -165,7 +168,7 @@ fn the_standard_library_finds_its_files() {
 #[test]
 fn what_is_below_out_is_the_result() {
     let place = Place::new();
-    let run = place.denali(["run", "--output-dir", "results"]).arg(rust_program(&place));
+    let run = place.denali(["run", "--output-dir", "results"]).arg(rust_program(&place, FILES, "files"));
     run.args(["--", "/tmp", "/out/first", "/out/deep/er/second", "/tmp/lost"]).input("").succeed();
     let read = |name: &str| std::fs::read_to_string(place.path("results").join(name));
     assert_eq!(read("first").expect("a result"), "/out/first\n");

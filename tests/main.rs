@@ -10,6 +10,7 @@
 //! | [`linux_files`] | Linux programs and their files, against the host |
 //! | [`linux_sdk`] | Linux programs that know Denali |
 //! | [`linux_guide`] | the commands of `docs/linux.md` |
+//! | [`linux_sockets`] | Linux programs that talk to themselves, against the host |
 //! | [`bundles`] | packing, signing, and bundles that somebody changed |
 //! | [`receipts`] | a thousand jobs and their receipts |
 //! | [`linux`] | programs for Linux |
@@ -33,6 +34,7 @@ mod linux;
 mod linux_files;
 mod linux_guide;
 mod linux_sdk;
+mod linux_sockets;
 mod receipts;
 mod recovery;
 mod refusals;

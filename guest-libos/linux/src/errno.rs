@@ -106,6 +106,7 @@ numbers! {
     ENOBUFS "No room for buffers.",
     EISCONN "Connected already.",
     ENOTCONN "Not connected.",
+    ETOOMANYREFS "Too many descriptors are on their way.",
     ETIMEDOUT "It took too long.",
     ECONNREFUSED "The connection was refused.",
     EHOSTUNREACH "The host can't be reached.",

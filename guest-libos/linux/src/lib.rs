@@ -12,6 +12,7 @@ pub mod elf;
 pub mod errno;
 pub mod fs;
 pub mod mm;
+mod net;
 pub mod rewrite;
 pub mod signal;
 #[cfg(any(test, feature = "testing"))]

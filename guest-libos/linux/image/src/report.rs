@@ -60,6 +60,11 @@ fn lacks(process: &Process<Vm>) {
     if times > 0 {
         eprintln!("denali: files may hold {} KiB here, which was not enough {times} times", bytes >> 10);
     }
+    let unreachable = process.files.unreachable();
+    if let Some(last) = unreachable.last {
+        let count = unreachable.count;
+        eprintln!("denali: no network is reached from here; one was asked for {count} times, the last time {last}");
+    }
     if process.refused.unshared > 0 {
         eprintln!("denali: threads share all here; {} were to have something of their own", process.refused.unshared);
     }

@@ -9,7 +9,7 @@ use crate::{
 use alloc::vec::Vec;
 
 /// Most pieces of one vector (`IOV_MAX`).
-const PIECES_MOST: u64 = 1024;
+pub(super) const PIECES_MOST: u64 = 1024;
 
 /// Bytes to be read.
 #[inline]
@@ -60,6 +60,20 @@ pub(super) fn vector<M: Machine>(
         space.check_bytes(address, bytes, access).map(|()| (address, bytes))
     });
     pieces.collect()
+}
+
+/// What pieces hold, but for the first `skip` bytes.
+pub(super) fn parts<'a, M: Machine>(
+    space: &'a Space<M>,
+    pieces: &[(u64, u64)],
+    mut skip: u64,
+) -> Result<Vec<&'a [u8]>, Errno> {
+    let parts = pieces.iter().map(|&(address, length)| {
+        let skipped = skip.min(length);
+        skip -= skipped;
+        input(space, address + skipped, length - skipped)
+    });
+    parts.collect()
 }
 
 /// Pieces that are read into.

@@ -6,10 +6,9 @@ use crate::{
     fs::{self, Copied, Generated, limits::MAX_TRANSFER},
     mm::Access,
 };
-use alloc::vec::Vec;
 
 /// Bytes of one transfer, as on Linux.
-fn clip(bytes: u64) -> u64 {
+pub(super) fn clip(bytes: u64) -> u64 {
     bytes.min(MAX_TRANSFER as u64)
 }
 
@@ -20,20 +19,20 @@ pub(super) fn offset2(offset: u64) -> Option<u64> {
 
 impl<M: Machine> Process<M> {
     /// Bytes that the call moved before it waited.
-    fn done(&mut self) -> u64 {
+    pub(super) fn done(&mut self) -> u64 {
         self.again.take().map_or(0, |again| again.done)
     }
 
     /// What a transfer answers, or what it waits for, after the `done` bytes of earlier rounds.
     #[inline]
-    fn moved(&mut self, result: Result<usize, fs::Stop>, done: u64) -> Answer {
+    pub(super) fn moved(&mut self, result: Result<usize, fs::Stop>, done: u64) -> Answer {
         match result {
             Ok(count) => Ok(done + count as u64),
             Err(stop) => self.not_moved(stop, done),
         }
     }
 
-    fn not_moved(&mut self, stop: fs::Stop, done: u64) -> Answer {
+    pub(super) fn not_moved(&mut self, stop: fs::Stop, done: u64) -> Answer {
         let error = match stop {
             fs::Stop::Blocked { done: more, wait } => {
                 let done = done + more as u64;
@@ -109,13 +108,7 @@ impl<M: Machine> Process<M> {
     pub(super) fn writev(&mut self, descriptor: u64, address: u64, count: u64, offset: Option<u64>) -> Answer {
         let done = self.done();
         let pieces = buffers::vector(&self.space, address, count, Access::Read)?;
-        let mut bytes = Vec::with_capacity(pieces.len());
-        let mut skip = done;
-        for &(address, length) in &pieces {
-            let skipped = skip.min(length);
-            skip -= skipped;
-            bytes.push(buffers::input(&self.space, address + skipped, length - skipped)?);
-        }
+        let bytes = buffers::parts(&self.space, &pieces, done)?;
         let result = self.files.writev(descriptor as i32, &bytes, offset.map(u64::cast_signed));
         self.moved(result, done)
     }

@@ -148,7 +148,7 @@ impl<M: Machine> Process<M> {
             nr::__NR_wait4 if a as i32 == i32::MIN => Err(Errno::ESRCH.into()),
             nr::__NR_wait4 | nr::__NR_waitid => Err(Errno::ECHILD.into()),
             nr::__NR_fork | nr::__NR_vfork => self.refuse_process(),
-            _ => self.socket(number, a),
+            _ => self.socket_call(number, arguments),
         }
     }
 
@@ -158,35 +158,12 @@ impl<M: Machine> Process<M> {
         Err(Errno::ENOSYS.into())
     }
 
-    /// There is no network: no socket is made, and nothing else is one.
-    fn socket(&mut self, number: u32, descriptor: u64) -> Answer {
-        match number {
-            nr::__NR_socket | nr::__NR_socketpair => Err(Errno::EAFNOSUPPORT.into()),
-            nr::__NR_bind
-            | nr::__NR_listen
-            | nr::__NR_accept
-            | nr::__NR_accept4
-            | nr::__NR_connect
-            | nr::__NR_getsockname
-            | nr::__NR_getpeername
-            | nr::__NR_sendto
-            | nr::__NR_recvfrom
-            | nr::__NR_sendmsg
-            | nr::__NR_recvmsg
-            | nr::__NR_sendmmsg
-            | nr::__NR_recvmmsg
-            | nr::__NR_shutdown
-            | nr::__NR_setsockopt
-            | nr::__NR_getsockopt => {
-                self.files.readiness(descriptor as i32)?;
-                Err(Errno::ENOTSOCK.into())
-            }
-            // Programs take the refusal well, and do without.
-            nr::__NR_rseq => Err(Errno::ENOSYS.into()),
-            _ => {
-                *self.unserved.entry(number.min(CALLS_END)).or_default() += 1;
-                Err(Errno::ENOSYS.into())
-            }
+    /// A call that there is not here.
+    pub(super) fn unserved(&mut self, number: u32) -> Answer {
+        // Programs take the refusal of rseq(2) well, and do without.
+        if number != nr::__NR_rseq {
+            *self.unserved.entry(number.min(CALLS_END)).or_default() += 1;
         }
+        Err(Errno::ENOSYS.into())
     }
 }

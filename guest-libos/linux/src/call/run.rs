@@ -1,6 +1,6 @@
 //! A thread comes in with a call, a fault or an interrupt, and goes on.
 
-use super::{Frame, Machine, Next, Process, Recent, Stop, Waiting, identity, limits::Limits};
+use super::{Frame, Machine, Next, On, Process, Recent, Stop, Waiting, identity, limits::Limits};
 use crate::{
     errno::Errno,
     fs::Fs,
@@ -88,7 +88,7 @@ impl<M: Machine> Process<M> {
         match stop {
             Stop::Error(error) => frame.rax = error.rax(),
             Stop::Waits(waits) => {
-                let waiting = Waiting { waits, number, arguments };
+                let waiting = Waiting { waits: self.with_timeout(waits), number, arguments };
                 let wait = self.wait(frame, waiting);
                 return wait
                     .map_or_else(|next| next, |blocked| if blocked { self.switch(frame) } else { Next::Restore });
@@ -178,8 +178,10 @@ impl<M: Machine> Process<M> {
             }
             number => Restart::of_call(number),
         };
+        let timed = waiting.waits.until_ns.is_some() && matches!(waiting.waits.on, On::File(_));
         frame.rax = match waiting.waits.done {
-            0 if restart.after(Some(&handler.action)) == After::Again => {
+            // Who waits with a time of its own does not wait for it twice.
+            0 if restart.after(Some(&handler.action)) == After::Again && !timed => {
                 frame.rip = self.trap(frame.rcx);
                 waiting.number.into()
             }

@@ -1,6 +1,6 @@
 //! From one thread to the next.
 
-use super::{Again, Extended, Frame, Machine, Next, On, Parked, Process, Stop, Waiting};
+use super::{Again, Extended, Frame, Machine, Next, On, Parked, Process, Stop, Waiting, Waits};
 use crate::{
     errno::Errno,
     signal::Times,
@@ -93,7 +93,12 @@ impl<M: Machine> Process<M> {
         match answer {
             Ok(value) => frame.rax = value,
             Err(Stop::Error(error)) => frame.rax = error.rax(),
-            Err(Stop::Waits(waits)) => {
+            Err(Stop::Waits(more)) => {
+                if wake == Wake::TimedOut && matches!(more.on, On::File(_)) {
+                    frame.rax = Self::late(number, more);
+                    return Ok(true);
+                }
+                let waits = Waits { until_ns: more.until_ns.or(waits.until_ns), ..more };
                 return self.wait(frame, Waiting { waits, number, arguments }).map(|waits| !waits);
             }
             // No other call waits.

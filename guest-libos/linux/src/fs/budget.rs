@@ -3,7 +3,7 @@ use crate::errno::Errno;
 
 /// A bound in bytes, and what of it is held.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(crate) struct Budget {
     limit: usize,
     held: usize,
     /// How often it was not enough.
@@ -11,12 +11,12 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    pub(super) const fn new(limit: usize) -> Self {
+    pub(crate) const fn new(limit: usize) -> Self {
         Self { limit, held: 0, refused: 0 }
     }
 
     /// Takes `bytes`, or is `ENOSPC` and takes nothing.
-    pub(super) fn charge(&mut self, bytes: usize) -> Result<(), Errno> {
+    pub(crate) fn charge(&mut self, bytes: usize) -> Result<(), Errno> {
         let Some(held) = self.held.checked_add(bytes).filter(|held| *held <= self.limit) else {
             self.refused += 1;
             return Err(Errno::ENOSPC);
@@ -25,7 +25,7 @@ impl Budget {
         Ok(())
     }
 
-    pub(super) fn release(&mut self, bytes: usize) {
+    pub(crate) fn release(&mut self, bytes: usize) {
         debug_assert!(bytes <= self.held, "released more than was charged");
         self.held = self.held.saturating_sub(bytes);
     }
@@ -34,7 +34,7 @@ impl Budget {
         self.limit
     }
 
-    pub(super) const fn held(&self) -> usize {
+    pub(crate) const fn held(&self) -> usize {
         self.held
     }
 }

@@ -82,6 +82,7 @@ impl Fs {
                     Kind::File(content) => content.len().saturating_sub(open.offset),
                     Kind::Pipe(pipe) => pipe.len() as u64,
                     Kind::Standard(0) => self.world.readable().into(),
+                    Kind::Socket(socket) => self.net.to_receive(*socket)? as u64,
                     _ => return Err(Errno::ENOTTY),
                 };
                 Ok(Some(i32::try_from(left).unwrap_or(i32::MAX)))

@@ -4,7 +4,7 @@ use super::{
     inode::{Ino, Inode, Kind, Mount},
     limits::MAX_DESCRIPTORS,
 };
-use crate::errno::Errno;
+use crate::{errno::Errno, net::limits::MAX_IN_FLIGHT};
 use alloc::{boxed::Box, vec::Vec};
 use linux_raw_sys::general as abi;
 
@@ -20,7 +20,7 @@ pub(super) struct Description {
     pub(super) flags: u32,
     /// At most `i64::MAX`.
     pub(super) offset: u64,
-    /// Descriptors that share it.
+    /// Descriptors that share it, and messages that take it along.
     descriptors: u32,
     /// The directory entry that it was opened by.
     pub(super) at: Option<(Ino, Box<[u8]>)>,
@@ -30,8 +30,8 @@ pub(super) struct Description {
     pub(super) fresh: bool,
 }
 
-/// Places of descriptions, the low part of their numbers: no more than there can be descriptors.
-const PLACES: u64 = MAX_DESCRIPTORS.next_power_of_two() as u64;
+/// Places of descriptions, the low part of their numbers: no more than there can be descriptors, and messages with some.
+const PLACES: u64 = (MAX_DESCRIPTORS + MAX_IN_FLIGHT).next_power_of_two() as u64;
 
 /// All descriptions, by numbers that are never used again: how many there were before, then the place.
 #[derive(Debug, Default)]
@@ -176,32 +176,37 @@ impl Fs {
         self.install(ino, flags, None, close_on_exec)
     }
 
-    /// Gives an object of the embedder, such as a socket, a descriptor. Reads and writes of it are the embedder's.
-    pub fn install_outside(&mut self, token: u64, flags: u32) -> Result<i32, Errno> {
-        let status = abi::O_RDWR | flags & abi::O_NONBLOCK;
-        self.install_new(Kind::Outside(token), 0o777, Mount::Nameless, status, flags & abi::O_CLOEXEC != 0)
-    }
-
-    /// Which object of the embedder a descriptor is, and its status flags, if it is one.
-    pub fn outside(&self, fd: i32) -> Result<Option<(u64, u32)>, Errno> {
-        let open = self.description(fd)?;
-        Ok(match self.inodes.get(open.ino)?.kind {
-            Kind::Outside(token) => Some((token, open.flags)),
-            _ => None,
-        })
-    }
-
     /// close(2).
     pub fn close(&mut self, fd: i32) -> Result<(), Errno> {
         let slot = self.slot(fd)?;
         self.table[fd.cast_unsigned() as usize] = None;
-        let Some(description) = self.descriptions.get_mut(slot.description) else { return Ok(()) };
-        description.descriptors -= 1;
-        if description.descriptors == 0 {
-            self.drop_description(slot.description);
-        }
+        self.let_go(slot.description);
+        self.close_sockets();
         self.touch();
         Ok(())
+    }
+
+    /// A message takes a description along.
+    pub(super) fn hold_description(&mut self, id: u64) {
+        if let Some(description) = self.descriptions.get_mut(id) {
+            description.descriptors += 1;
+        }
+    }
+
+    /// A descriptor or a message does not need a description any more.
+    pub(super) fn let_go(&mut self, id: u64) {
+        let Some(description) = self.descriptions.get_mut(id) else { return };
+        description.descriptors -= 1;
+        if description.descriptors == 0 {
+            self.drop_description(id);
+        }
+    }
+
+    /// A descriptor for the description that a message brought, at the lowest place.
+    pub(super) fn install_again(&mut self, description: u64, close_on_exec: bool) -> Result<i32, Errno> {
+        let fd = self.lowest_free(0)?;
+        self.set_slot(fd, Slot { description, close_on_exec });
+        Ok(fd)
     }
 
     fn drop_description(&mut self, id: u64) {
@@ -213,7 +218,6 @@ impl Fs {
         }
         self.inodes.budget.release(open.text.len());
         self.inodes.release(open.ino);
-        self.tell_closed();
     }
 
     /// close_range(2).

@@ -10,7 +10,7 @@ use super::{
     timer::Timer,
     world::{Generated, Now, World},
 };
-use crate::errno::Errno;
+use crate::{errno::Errno, net::SocketId};
 use alloc::boxed::Box;
 
 /// The number of an inode, from 1.
@@ -58,8 +58,9 @@ pub(super) enum Kind {
     Counter(Counter),
     Timer(Timer),
     Epoll(Epoll),
-    /// An object of the embedder.
-    Outside(u64),
+    Socket(SocketId),
+    /// The path that a socket is bound to.
+    Bound(SocketId),
 }
 
 impl Kind {

@@ -6,7 +6,7 @@ use super::{
     limits::{ENTRY_COST, INODE_COST, MAX_INODES, MAX_LINKS, PIPE_CAPACITY},
     world::Now,
 };
-use crate::errno::Errno;
+use crate::{errno::Errno, net::SocketId};
 use alloc::vec::Vec;
 
 /// All inodes, and the memory that the writable layer may hold.
@@ -16,8 +16,8 @@ pub(super) struct Inodes {
     free: Vec<Ino>,
     pub(super) budget: Budget,
     pub(super) pipes: usize,
-    /// Objects of the embedder that nothing leads to any more.
-    pub(super) closed: Vec<u64>,
+    /// Sockets that nothing leads to any more.
+    pub(super) closed: Vec<SocketId>,
 }
 
 const fn entry_cost(name: &[u8]) -> usize {
@@ -172,7 +172,7 @@ impl Inodes {
                     self.budget.release(PIPE_CAPACITY);
                 }
                 Kind::Epoll(epoll) => self.budget.release(epoll.cost()),
-                Kind::Outside(token) => self.closed.push(token),
+                Kind::Socket(socket) => self.closed.push(socket),
                 Kind::Directory(directory) if directory.parent != Ino::NONE => {
                     ino = directory.parent;
                     if let Ok(parent) = self.get_mut(ino) {

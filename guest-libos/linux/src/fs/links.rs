@@ -37,7 +37,7 @@ impl Fs {
             Kind::Counter(_) => "anon_inode:[eventfd]".into(),
             Kind::Timer(_) => "anon_inode:[timerfd]".into(),
             Kind::Epoll(_) => "anon_inode:[eventpoll]".into(),
-            Kind::Outside(token) => format!("socket:[{token}]"),
+            Kind::Socket(_) => format!("socket:[{}]", ino.0),
             _ => return self.path_of_file(fd, ino),
         };
         Ok(text.into_bytes())

@@ -14,6 +14,7 @@
 //! | `names`, `rename`, `links`, `status`, `attributes` | calls on names |
 //! | `pipe`, `event`, `timer`, `epoll`, `ready` | what waits, and for what |
 //! | `progress` | how far the job is, not told more often than is of use |
+//! | `socket`, `connect`, `message` | descriptors of sockets, which are [`crate::net`]'s |
 //! | `skeleton`, `output` | what is there at the start, and what is left at the end |
 //!
 //! The process is root, as in most containers: permission bits are recorded and reported, and never refuse anything but
@@ -21,6 +22,7 @@
 //! Whatever is passed, no call panics, and each does work in proportion to its buffers, or to what the program made.
 mod attributes;
 mod budget;
+mod connect;
 mod content;
 mod control;
 mod copy;
@@ -34,6 +36,7 @@ pub mod limits;
 mod links;
 mod list;
 mod mapping;
+mod message;
 mod names;
 mod open;
 mod output;
@@ -44,6 +47,7 @@ mod rename;
 mod seek;
 mod size;
 mod skeleton;
+mod socket;
 mod status;
 mod timer;
 mod transfer;
@@ -52,22 +56,26 @@ mod walk;
 mod world;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
+pub use crate::net::Unreachable;
 pub use attributes::Touch;
+pub(crate) use budget::Budget;
 pub use content::Content;
 pub use copy::Copied;
 pub use epoll::EpollEvent;
 pub use inode::Timespec;
 pub use mapping::Mapped;
+pub(crate) use message::{Send, Told};
 pub use output::Output;
+pub(crate) use ready::Edges;
 pub use ready::{Stop, Wait};
 pub use status::Metadata;
 pub use timer::TimerSpec;
 pub use vectored::Buffers;
 pub use world::{Console, Events, Generated, Input, Now, Stream, World};
 
-use crate::{bundle::Tree, errno::Errno};
+use crate::{bundle::Tree, errno::Errno, net::Net};
 use alloc::{boxed::Box, vec::Vec};
 use description::{Descriptions, Slot};
 use inode::Ino;
@@ -104,6 +112,7 @@ pub struct Fs {
     deadline: Option<u64>,
     outside_edges: u64,
     pace: Pace,
+    net: Net,
     world: Box<dyn World>,
 }
 
@@ -124,6 +133,7 @@ impl Fs {
             deadline: None,
             outside_edges: 0,
             pace: Pace::default(),
+            net: Net::default(),
             world,
         };
         fs.populate(setup)?;
@@ -165,12 +175,5 @@ impl Fs {
     #[must_use]
     pub const fn refused(&self) -> (u64, usize) {
         (self.inodes.budget.refused, self.inodes.budget.limit())
-    }
-
-    /// Tells the embedder which of its objects were closed.
-    fn tell_closed(&mut self) {
-        while let Some(token) = self.inodes.closed.pop() {
-            self.world.outside_closed(token);
-        }
     }
 }

@@ -12,7 +12,7 @@ use linux_raw_sys::general as abi;
 
 impl Fs {
     /// A place where a name can be made. A slash after it is for directories only.
-    fn vacant(&self, dirfd: i32, path: &[u8], directory: bool) -> Result<Place, Errno> {
+    pub(super) fn vacant(&self, dirfd: i32, path: &[u8], directory: bool) -> Result<Place, Errno> {
         let place = self.place(dirfd, path, Follow::Never)?;
         match place.node {
             Some(_) => Err(Errno::EEXIST),

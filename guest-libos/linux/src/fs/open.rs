@@ -122,7 +122,12 @@ impl Fs {
         match &inode.kind {
             Kind::Symlink(_) | Kind::WorkingDirectory => return Err(Errno::ELOOP),
             Kind::Directory(_) | Kind::Descriptors(_) if writes => return Err(Errno::EISDIR),
-            Kind::Device(Device::Tty) | Kind::Counter(_) | Kind::Timer(_) | Kind::Epoll(_) | Kind::Outside(_) => {
+            Kind::Device(Device::Tty)
+            | Kind::Counter(_)
+            | Kind::Timer(_)
+            | Kind::Epoll(_)
+            | Kind::Socket(_)
+            | Kind::Bound(_) => {
                 return Err(Errno::ENXIO);
             }
             Kind::Generated(_) if writes => return Err(Errno::EROFS),

@@ -15,11 +15,11 @@ use linux_raw_sys::general as abi;
 
 /// How often an object became readable and writable, for edge-triggered waiters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Edges {
-    pub(super) read: u64,
-    pub(super) write: u64,
+pub(crate) struct Edges {
+    pub(crate) read: u64,
+    pub(crate) write: u64,
     /// The other side went.
-    pub(super) end: u64,
+    pub(crate) end: u64,
 }
 
 /// What a call waits for: any of `events` on an open file description.
@@ -88,7 +88,7 @@ impl Fs {
             Kind::Counter(counter) => counter.ready(),
             Kind::Timer(timer) => Events::IN.when(timer.expirations(self.world.now()) > 0),
             Kind::Epoll(epoll) => Events::IN.when(self.epoll_ready(epoll)),
-            Kind::Outside(token) => self.world.outside_ready(*token),
+            Kind::Socket(socket) => self.net.ready(*socket),
             _ => always,
         }
     }
@@ -99,15 +99,12 @@ impl Fs {
             Kind::Pipe(pipe) => pipe.edges,
             Kind::Counter(counter) => counter.edges,
             Kind::Timer(timer) => Edges { read: timer.edge(self.world.now()), ..Edges::default() },
-            kind => {
-                let token = if let Kind::Outside(token) = kind { Some(*token) } else { None };
-                let edge = token.and_then(|token| self.world.outside_edge(token)).unwrap_or(self.outside_edges);
-                Edges { read: edge, write: edge, end: edge }
-            }
+            Kind::Socket(socket) => self.net.edges(*socket),
+            _ => Edges { read: self.outside_edges, write: self.outside_edges, end: self.outside_edges },
         }
     }
 
-    /// The embedder says that its streams or objects may have become ready.
+    /// The embedder says that its streams may have become ready.
     pub const fn outside_changed(&mut self) {
         self.outside_edges += 1;
         self.touch();

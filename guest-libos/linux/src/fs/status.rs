@@ -59,7 +59,7 @@ const fn type_bits(kind: &Kind) -> u32 {
         Kind::Symlink(_) | Kind::WorkingDirectory => abi::S_IFLNK,
         Kind::Device(_) => abi::S_IFCHR,
         Kind::Standard(_) | Kind::Pipe(_) => abi::S_IFIFO,
-        Kind::Outside(_) => abi::S_IFSOCK,
+        Kind::Socket(_) | Kind::Bound(_) => abi::S_IFSOCK,
         Kind::Counter(_) | Kind::Timer(_) | Kind::Epoll(_) => 0,
     }
 }

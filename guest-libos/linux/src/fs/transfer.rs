@@ -3,6 +3,7 @@ use super::{
     Fs,
     inode::{Device, Ino, Kind},
     limits::{MAX_GENERATED, MAX_TRANSFER},
+    message::One,
     pipe::Flow,
     progress::permille,
     ready::{Stop, Wait, stream},
@@ -45,7 +46,7 @@ impl Fs {
     }
 
     /// The end of a call that can move nothing now.
-    fn blocked(&self, fd: i32, done: usize, events: Events) -> Stop {
+    pub(super) fn blocked(&self, fd: i32, done: usize, events: Events) -> Stop {
         let nonblock = self.description(fd).is_ok_and(|open| open.flags & abi::O_NONBLOCK != 0);
         match self.description_id(fd) {
             Ok(_) if nonblock => Errno::EAGAIN.into(),
@@ -120,6 +121,10 @@ impl Fs {
                     buffer[..8].copy_from_slice(&count.to_ne_bytes());
                     return Ok(8);
                 }
+            }
+            Kind::Socket(socket) => {
+                let socket = *socket;
+                return self.receive_bytes(fd, socket, &mut One(buffer));
             }
             _ => return Err(Errno::EINVAL.into()),
         }
@@ -208,6 +213,10 @@ impl Fs {
                     self.touch();
                     return Ok(8);
                 }
+            }
+            Kind::Socket(socket) => {
+                let socket = *socket;
+                return self.send_bytes(fd, socket, &[bytes]);
             }
             _ => return Err(Errno::EINVAL.into()),
         }

@@ -12,6 +12,9 @@ pub trait Buffers {
 impl Fs {
     /// readv(2), or with an offset preadv(2).
     pub fn readv(&mut self, fd: i32, buffers: &mut impl Buffers, offset: Option<i64>) -> Result<usize, Stop> {
+        if let (Ok(socket), None) = (self.socket_of(fd), offset) {
+            return self.receive_bytes(fd, socket, buffers);
+        }
         let mut done = 0;
         let mut first = true;
         for place in 0.. {
@@ -42,6 +45,9 @@ impl Fs {
 
     /// writev(2), or with an offset pwritev(2). Up to `PIPE_BUF` bytes go into a pipe in one piece.
     pub fn writev(&mut self, fd: i32, buffers: &[&[u8]], offset: Option<i64>) -> Result<usize, Stop> {
+        if let (Ok(socket), None) = (self.socket_of(fd), offset) {
+            return self.send_bytes(fd, socket, buffers);
+        }
         let total = buffers.iter().fold(0_usize, |sum, bytes| sum.saturating_add(bytes.len()));
         if offset.is_none() && total <= PIPE_ATOMIC {
             let mut joined = Vec::with_capacity(total);

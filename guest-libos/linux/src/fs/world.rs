@@ -1,4 +1,4 @@
-//! What the embedder gives: the three standard streams, randomness, and the readiness of what is its own.
+//! What the embedder gives: the three standard streams and randomness.
 
 /// What reading standard input gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,28 +87,10 @@ pub trait World: Console {
     /// Fills `buffer` with bytes for keys.
     fn random(&mut self, buffer: &mut [u8]);
 
-    /// What may be done without waiting with an object of the embedder, such as a socket.
-    fn outside_ready(&self, token: u64) -> Events {
-        let _ = token;
-        Events::NONE
-    }
-
-    /// How often an object of the embedder became ready, for those who wait for edges. `None` where that is not counted:
-    /// every [`Fs::outside_changed`](super::Fs::outside_changed) is an edge then, which is more than there are.
-    fn outside_edge(&self, token: u64) -> Option<u64> {
-        let _ = token;
-        None
-    }
-
     /// The program says how far its job is, in thousandths. Whether anyone is told: there may be no job yet.
     fn progress(&mut self, permille: u16) -> bool {
         let _ = permille;
         false
-    }
-
-    /// The last descriptor of an object of the embedder was closed.
-    fn outside_closed(&mut self, token: u64) {
-        let _ = token;
     }
 }
 
@@ -136,6 +118,8 @@ impl Events {
     pub const ERR: Self = Self(0x008);
     /// Every writer is gone (`POLLHUP`).
     pub const HUP: Self = Self(0x010);
+    /// The other end of a connection writes no more (`POLLRDHUP`).
+    pub const RDHUP: Self = Self(0x2000);
 
     /// All of both.
     #[must_use]

@@ -5,6 +5,7 @@ mod hostile;
 mod itself;
 mod names;
 mod shared;
+mod sockets;
 mod waiting;
 
 use super::{Machine, Next};

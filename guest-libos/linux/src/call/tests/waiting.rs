@@ -21,15 +21,20 @@ impl Program {
 
     /// A handler for SIGALRM, and the alarm after so many milliseconds.
     fn alarm(&mut self, ms: u64) {
+        self.alarm_with(ms, 0);
+    }
+
+    /// The same with flags of the handler.
+    pub(super) fn alarm_with(&mut self, ms: u64, flags: u64) {
         let (handler, restorer) = (PROGRAM + 0x200, PROGRAM + 0x300);
-        self.put(TEXT + 0x800, &[handler, 0x0400_0000, restorer, 0]);
+        self.put(TEXT + 0x800, &[handler, 0x0400_0000 | flags, restorer, 0]);
         self.try_call(nr::__NR_rt_sigaction, [14, TEXT + 0x800, 0, 8]).unwrap();
         self.put(TEXT + 0x800, &[0, 0, 0, ms * 1000]);
         self.try_call(nr::__NR_setitimer, [0, TEXT + 0x800, 0]).unwrap();
     }
 
     /// Leaves the handler: what the interrupted call answered.
-    fn leave_handler(&mut self) -> u64 {
+    pub(super) fn leave_handler(&mut self) -> u64 {
         assert_eq!(self.frame.rip, PROGRAM + 0x200, "in the handler");
         self.frame.rsp += 8;
         self.call(nr::__NR_rt_sigreturn, [])

@@ -15,14 +15,12 @@ use std::{cell::RefCell, collections::VecDeque, rc::Rc};
 
 /// What the streams of a test have: shared with the test.
 #[derive(Default)]
-struct Streams {
+pub(crate) struct Streams {
     input: VecDeque<u8>,
     input_ends: bool,
     output: Vec<u8>,
     /// Bytes of output that are still taken.
     room: usize,
-    outside: Events,
-    closed: Vec<u64>,
     now: Now,
     has_job: bool,
     /// Thousandths, as they were told.
@@ -77,20 +75,12 @@ impl World for Desk {
         buffer.fill(4);
     }
 
-    fn outside_ready(&self, _: u64) -> Events {
-        self.0.borrow().outside
-    }
-
     fn progress(&mut self, permille: u16) -> bool {
         let mut streams = self.0.borrow_mut();
         if streams.has_job {
             streams.progress.push(permille);
         }
         streams.has_job
-    }
-
-    fn outside_closed(&mut self, token: u64) {
-        self.0.borrow_mut().closed.push(token);
     }
 }
 
@@ -99,12 +89,12 @@ const FILES: &[(&str, &[u8])] =
     &[("bin/program", b"\x7fELF"), ("in/data/numbers", b"0123456789"), ("etc/hosts", b"127.0.0.1 me\n")];
 
 /// A file system with a small bundle and `memory` bytes.
-fn with_memory(memory: usize) -> (Fs, Rc<RefCell<Streams>>) {
+pub(crate) fn with_memory(memory: usize) -> (Fs, Rc<RefCell<Streams>>) {
     let streams = Rc::new(RefCell::new(Streams { room: 1 << 20, now: NOW, ..Streams::default() }));
     let setup = Setup { files: FILES, tree: &Tree::default(), program: b"/bin/program", pid: 7, memory };
     (Fs::new(&setup, Box::new(Desk(streams.clone()))).unwrap(), streams)
 }
 
-fn new() -> (Fs, Rc<RefCell<Streams>>) {
+pub(crate) fn new() -> (Fs, Rc<RefCell<Streams>>) {
     with_memory(64 << 20)
 }
