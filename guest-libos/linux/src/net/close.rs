@@ -79,6 +79,7 @@ impl Net {
     fn stop_listening(&mut self, id: SocketId, budget: &mut Budget) {
         let Ok(socket) = self.get_mut(id) else { return };
         let State::Listening(listener) = core::mem::replace(&mut socket.state, State::New) else { return };
+        socket.shut = Shut::default();
         socket.changed();
         for child in listener.ready {
             self.close_as(child, true, budget);

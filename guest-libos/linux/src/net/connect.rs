@@ -63,6 +63,9 @@ impl Net {
         let (ip, from) = route(to.ip());
         let to = SocketAddr::new(ip, to.port());
         self.leave_from(id, from)?;
+        if self.is_connected(id, to)? {
+            return Err(Errno::EADDRNOTAVAIL);
+        }
         let listener = self.listener_at(to);
         let socket = self.get_mut(id)?;
         socket.remote = Some(Address::Inet(to));
@@ -74,6 +77,14 @@ impl Net {
             None => self.refuse(id),
         }
         Ok(())
+    }
+
+    /// Whether another socket that shares the port is connected to the same address.
+    fn is_connected(&self, id: SocketId, to: SocketAddr) -> Result<bool, Errno> {
+        let socket = self.get(id)?;
+        let Some(at) = socket.place() else { return Ok(false) };
+        let mut others = self.on_port(Kind::Stream, at.port()).filter(|(other, _)| *other != id);
+        Ok(others.any(|(_, other)| other.local == socket.local && other.remote == Some(Address::Inet(to))))
     }
 
     /// As on Linux, a TCP socket may be both ends of its connection.

@@ -148,7 +148,7 @@ impl Net {
         Ok(others.any(|(_, other)| other.overlaps(ip, v6_only) && !shares(other)))
     }
 
-    fn on_port(&self, kind: Kind, port: u16) -> impl Iterator<Item = (SocketId, &Socket)> {
+    pub(super) fn on_port(&self, kind: Kind, port: u16) -> impl Iterator<Item = (SocketId, &Socket)> {
         let bound = self.ports.get(&(kind, port)).into_iter().flatten();
         bound.filter_map(|id| Some((*id, self.sockets.get(id).filter(|socket| !socket.is_gone())?)))
     }
