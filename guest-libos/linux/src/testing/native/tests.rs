@@ -23,7 +23,7 @@ fn a_wrong_stub_is_noticed() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn rewritten_code_does_the_same_on_this_cpu(data in vec(any::<u8>(), 0..200)) {
