@@ -11,16 +11,24 @@ use std::{
 
 const POLICY: &str = "[node]\nslots = 1\n[unsigned]\nmemory = \"256MiB\"\n";
 
-/// It says what is known before there is a job and after it, and whether its arguments are the job's.
+/// It says what is known before there is a job and after it, and whether its arguments are the job's. Its clocks never go back.
 const BEFORE: &str = r#"
 #include "denali.h"
 #include <sys/random.h>
+#include <time.h>
+static double clocks(void) {
+    struct timespec a, b;
+    if (clock_gettime(CLOCK_MONOTONIC, &a) < 0 || clock_gettime(CLOCK_REALTIME, &b) < 0) return -1;
+    return a.tv_sec < b.tv_sec ? a.tv_sec + a.tv_nsec / 1e9 : -2;
+}
 int main(int argc, char **argv) {
     unsigned before = 0, after = 0, spent = 0;
     if (getrandom(&before, sizeof before, 0) < 0) return 1;
     for (volatile unsigned i = 0; i < 50000000; i++) spent += i;
     denali_progress(0.9);
+    double begun = clocks();
     if (denali_ready(&argc, &argv) < 0) return 2;
+    if (clocks() < begun) return 4;
     if (getrandom(&after, sizeof after, 0) < 0) return 3;
     denali_progress(0.25);
     if (argc > 1 && strcmp(argv[1], "slowly") == 0) sleep(1);

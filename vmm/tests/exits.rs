@@ -200,6 +200,14 @@ fn protect_refuses_what_is_not_the_guests() {
     }
 }
 
+/// `pushfq; or dword [rsp], 0x100; popfq`: a debug exception is due after each instruction that follows.
+#[test]
+fn stepping_through_a_protect_is_the_guests_fault() {
+    let code = Asm::new().raw(&[0x9c, 0x81, 0x0c, 0x24, 0, 1, 0, 0, 0x9d]).instruction(PROTECT, TARGET, PAGE, 0);
+    let outcome = run(&code.terminate(0)).outcome;
+    assert!(matches!(outcome, Outcome::Fault(_)), "{outcome:?}");
+}
+
 #[test]
 fn protect_of_nothing_and_of_much_is_done() {
     // Stack and program keep their rights; all of the heap loses and regains them.

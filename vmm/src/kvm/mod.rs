@@ -21,4 +21,4 @@ pub(crate) use thread::{
     Alarm, Thread, alarm_rang, cpu_time, forget_alarm, forget_interruption, install_signal_handlers, time_stamp,
     was_kicked,
 };
-pub(crate) use vcpu::{MachineError, Registers, VirtualMachine};
+pub(crate) use vcpu::{MachineError, Registers, TRAP_FLAG, VirtualMachine};

@@ -57,7 +57,7 @@ pub(crate) struct VirtualMachine {
 }
 
 /// RFLAGS: a debug exception follows each instruction.
-const TRAP_FLAG: u64 = 1 << 8;
+pub(crate) const TRAP_FLAG: u64 = 1 << 8;
 
 const MSR_TSC: u32 = 0x10;
 const MSR_STAR: u32 = 0xc000_0081;

@@ -4,7 +4,7 @@
 //! from outside. So the entries are staged in the supervisor slot, and a stub copies them at CPL 0, where KVM looks.
 
 use crate::{
-    kvm::{Exit, Registers, VirtualMachine},
+    kvm::{Exit, Registers, TRAP_FLAG, VirtualMachine},
     machine::{
         layout::{EXCEPTION_STACK_TOP, STAGING, at},
         paging::{Rights, RightsError},
@@ -34,6 +34,8 @@ pub(crate) enum ChangeError {
     Range { address: u64, bytes: u64, memory_bytes: u64 },
     #[error("{bytes} bytes at {address:#x} are not within {from:#x} to {to:#x}")]
     Outside { address: u64, bytes: u64, from: u64, to: u64 },
+    #[error("the trap flag is set")]
+    Stepping,
     #[error("the page table stub did not return")]
     Stub,
 }
@@ -63,8 +65,12 @@ impl Change {
     pub(super) fn new(machine: &mut VirtualMachine, heap_start: u64, memory_bytes: u64) -> Result<Self, ChangeError> {
         machine.complete_exit();
         let registers = machine.registers();
+        if registers.rflags & TRAP_FLAG != 0 {
+            // The CPU would step through the stub in place of the guest.
+            return Err(ChangeError::Stepping);
+        }
         let (address, bytes) = (registers.rdi, registers.rsi);
-        let rights = Rights::from_bits(registers.rdx)?;
+        let rights = || Rights::from_bits(registers.rdx);
         let within = |address, allowed: Range<u64>| {
             let (from, to) = (allowed.start, allowed.end);
             pages(address, bytes, &[allowed])?.ok_or(ChangeError::Outside { address, bytes, from, to })
@@ -73,12 +79,12 @@ impl Change {
             PAGES_IN_PLACE => {
                 let allowed = [STACK_BOTTOM..STACK_TOP, IMAGE_BASE..memory_bytes, WINDOW_START..WINDOW_END];
                 let addresses = pages(address, bytes, &allowed)?;
-                (Kind::Protect(rights), addresses.ok_or(ChangeError::Range { address, bytes, memory_bytes })?)
+                (Kind::Protect(rights()?), addresses.ok_or(ChangeError::Range { address, bytes, memory_bytes })?)
             }
             PAGES_RETURN => (Kind::Hide, within(address, WINDOW_START..WINDOW_END)?),
             moved => {
                 let moved = within(moved, heap_start..memory_bytes)?.start;
-                (Kind::Show(rights, moved), within(address, WINDOW_START..WINDOW_END)?)
+                (Kind::Show(rights()?, moved), within(address, WINDOW_START..WINDOW_END)?)
             }
         };
         Ok(Self { registers, kind, addresses, memory_bytes })

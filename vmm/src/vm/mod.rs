@@ -17,7 +17,7 @@ mod upcall;
 
 pub(crate) use hardware::{Hardware, HardwareError};
 pub(crate) use run::Stop;
-pub(crate) use sleep::{Asleep, WakeError};
+pub(crate) use sleep::{Asleep, Loaded, WakeError};
 pub(crate) use start::{Assignment, Given, usual_rings_suffice};
 pub(crate) use template::Template;
 

@@ -143,7 +143,7 @@ impl Vm {
         machine.complete_exit();
         let mut state = machine.state()?;
         state.registers.rax = 0;
-        Ok(Template::warm(host, &self.hardware, state)?)
+        Ok(Template::warm(host, &self.hardware, state, self.clock_zero.elapsed())?)
     }
 
     /// Starts over in other hardware, as its template, with the job, which this VM was not given.

@@ -126,8 +126,8 @@ impl Asleep {
         vm.usage()
     }
 
-    /// Brings it back, into hardware that is as its template.
-    pub(crate) fn wake(self, mut hardware: Hardware, space: &mut SwapSpace) -> Result<Vm, WakeError> {
+    /// Reads it from the disk, into hardware that is as its template.
+    pub(crate) fn load(self, hardware: Hardware, space: &mut SwapSpace) -> Result<Loaded, WakeError> {
         let (place, vm) = exchange(self.vm, ());
         let mut bad = None;
         let mut supervisor = Vec::new();
@@ -142,12 +142,29 @@ impl Asleep {
         if let Some(number) = bad {
             return Err(WakeError::Page(number));
         }
-        for (number, page) in supervisor {
-            hardware.write_supervisor(number * PAGE_BYTES, &page)?;
+        let state = codec::decode(&state, STATE_BYTES)?;
+        Ok(Loaded { vm, hardware, supervisor, state })
+    }
+}
+
+/// A VM that was read from the disk.
+pub(crate) struct Loaded {
+    vm: Vm<()>,
+    hardware: Hardware,
+    /// Pages of the supervisor slot, by their numbers.
+    supervisor: Vec<(u64, Box<Page>)>,
+    state: CpuState,
+}
+
+impl Loaded {
+    /// Brings it back. Its page tables are written by the VM itself, which takes its time where there are many: nothing that
+    /// others wait for is held.
+    pub(crate) fn wake(mut self) -> Result<Vm, WakeError> {
+        for (number, page) in self.supervisor {
+            self.hardware.write_supervisor(number * PAGE_BYTES, &page)?;
         }
-        let state: CpuState = codec::decode(&state, STATE_BYTES)?;
-        hardware.machine.set_state(&state).map_err(HardwareError::from)?;
-        Ok(exchange(vm, hardware).1)
+        self.hardware.machine.set_state(&self.state).map_err(HardwareError::from)?;
+        Ok(exchange(self.vm, self.hardware).1)
     }
 }
 

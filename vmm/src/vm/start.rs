@@ -74,7 +74,8 @@ impl Vm {
         let input_bytes = if given == Given::Job { job.input.bytes() } else { 0 };
         let rings = place_rings(&hardware.template, input_bytes);
         let link = Link::of(job.vm.0);
-        let clock_zero = Instant::now();
+        let now = Instant::now();
+        let clock_zero = now.checked_sub(hardware.template.clock).unwrap_or(now);
         let registers = registers(host, &hardware.template, &job, rings, link, given)?;
         #[cfg(test)]
         let registers = super::leaks::registers_with_left_out(registers);
@@ -160,6 +161,7 @@ fn registers(
     let mut random_seed = [0; 32];
     SystemRandom::new().fill(&mut random_seed).map_err(|_| HardwareError::Random)?;
     let realtime = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let ticks = template.clock.as_nanos() * u128::from(host.tsc_hz) / 1_000_000_000;
     Ok(VirtualRegisters {
         magic: MAGIC,
         abi_version: VERSION,
@@ -171,9 +173,9 @@ fn registers(
         modules: image.modules,
         module_count: image.module_count,
         tsc_hz: host.tsc_hz,
-        tsc_base: time_stamp(),
+        tsc_base: time_stamp().wrapping_sub(ticks as u64),
         tsc_to_ns: ((1_000_000_000u128 << 32) / u128::from(host.tsc_hz.max(1))) as u64,
-        realtime_base_ns: realtime.as_nanos() as u64,
+        realtime_base_ns: realtime.saturating_sub(template.clock).as_nanos() as u64,
         cpu_limit_us: job.limits.cpu_time_us,
         cpu_used_us: 0,
         pending: 0,

@@ -14,6 +14,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 use vm_memory::{Bytes, VolatileSlice};
 
@@ -25,6 +26,8 @@ pub(crate) struct Template {
     pub(super) master: GuestMemory,
     /// The virtual CPU at a CHECKPOINT; absent where VMs start at the image's entry point.
     pub(super) checkpoint: Option<Box<CpuState>>,
+    /// What the VM's clock shows there: that of a copy goes on from it.
+    pub(super) clock: Duration,
 }
 
 /// The generation of the next VM of this process. Not one count for each template: a copy would start over with numbers
@@ -41,11 +44,11 @@ const PARTS: usize = 32;
 impl Template {
     /// VMs start at the image's entry point.
     pub(crate) fn cold(image: Image) -> io::Result<Self> {
-        Ok(Self { master: GuestMemory::new(&image)?, image, checkpoint: None })
+        Ok(Self { master: GuestMemory::new(&image)?, image, checkpoint: None, clock: Duration::ZERO })
     }
 
-    /// VMs continue where this one is, at a CHECKPOINT. Nothing of a job may be in it.
-    pub(super) fn warm(host: &Host, hardware: &Hardware, checkpoint: CpuState) -> io::Result<Self> {
+    /// VMs continue where this one is, at a CHECKPOINT, where its clock shows `clock`. Nothing of a job may be in it.
+    pub(super) fn warm(host: &Host, hardware: &Hardware, checkpoint: CpuState, clock: Duration) -> io::Result<Self> {
         let memory = hardware.machine.memory();
         let mut image = hardware.template.image.clone();
         let (mut ram, supervisor) = (memory.private_ram(&host.pagemap)?, memory.private_supervisor(&host.pagemap)?);
@@ -53,7 +56,7 @@ impl Template {
         ram.retain(|run| *run != (REGISTERS..REGISTERS + PAGE_BYTES));
         image.ram.extend(copy(&memory.ram(), ram)?);
         image.supervisor.extend(copy(&memory.supervisor(), supervisor)?);
-        Ok(Self { checkpoint: Some(Box::new(checkpoint)), ..Self::cold(image)? })
+        Ok(Self { checkpoint: Some(Box::new(checkpoint)), clock, ..Self::cold(image)? })
     }
 
     /// Whether VMs continue from a CHECKPOINT.

@@ -4,9 +4,11 @@
 //! The contract is in [`denali_linux::rewrite`]. No entry is used again before it is left: an interrupt that finds the library
 //! OS at work is only noted, so one stack and one word of each kind are enough.
 
+use crate::cpuid::{KNOWN, Known};
 use core::{
     arch::{asm, naked_asm},
     cell::UnsafeCell,
+    mem::offset_of,
     sync::atomic::{AtomicU64, Ordering},
 };
 use denali_linux::{call::Frame, rewrite::Handlers};
@@ -186,14 +188,49 @@ extern "C" fn faulted() -> ! {
     enter!(crate::process::faulted, "push [rip + {at}]", AT)
 }
 
-/// CPUID is what the CPU says.
+/// CPUID is what the CPU says, or has said: see [`crate::cpuid`]. The stack is that of calls, none of which is served now.
 #[unsafe(naked)]
 extern "C" fn cpuid() -> ! {
     naked_asm!(
         "mov [rip + {after}], rdx",
+        "mov [rip + {user}], rsp",
+        "lea rsp, [rip + {stack} + {stack_bytes}]",
+        "pushfq",
+        "lea rbx, [rip + {known}]",
+        "2:",
+        "cmp dword ptr [rbx + {mask}], 0", // The end.
+        "js 4f",
+        "cmp [rbx + {leaf}], eax",
+        "jne 3f",
+        "mov edx, [rbx + {mask}]",
+        "and edx, ecx",
+        "cmp [rbx + {subleaf}], edx",
+        "je 5f",
+        "3:",
+        "add rbx, {entry_bytes}",
+        "jmp 2b",
+        "4:",
         "cpuid",
+        "jmp 6f",
+        "5:",
+        "mov eax, [rbx + {result}]",
+        "mov ecx, [rbx + {result} + 8]",
+        "mov edx, [rbx + {result} + 12]",
+        "mov ebx, [rbx + {result} + 4]",
+        "6:",
+        "popfq",
+        "mov rsp, [rip + {user}]",
         "jmp [rip + {after}]",
         after = sym AFTER_CPUID,
+        user = sym USER_STACK,
+        stack = sym STACK,
+        stack_bytes = const STACK_BYTES,
+        known = sym KNOWN,
+        entry_bytes = const size_of::<Known>(),
+        leaf = const offset_of!(Known, leaf),
+        mask = const offset_of!(Known, mask),
+        subleaf = const offset_of!(Known, subleaf),
+        result = const offset_of!(Known, result),
     )
 }
 

@@ -1,6 +1,6 @@
 //! What the Linux personality needs of the VM: memory, rights, clocks and randomness.
 
-use crate::entry;
+use crate::{cpuid, entry};
 use alloc::{string::String, vec::Vec};
 use core::{
     ops::Range,
@@ -144,6 +144,9 @@ impl Vm {
             return;
         };
         let rewrite = plan(text, &self.functions, area, entry::handlers());
+        if rewrite.report.cpuids > 0 {
+            cpuid::ask();
+        }
         self.fill(stubs, &rewrite.stubs);
         for patch in &rewrite.patches {
             self.fill(patch.address, &patch.bytes);

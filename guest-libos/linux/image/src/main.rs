@@ -4,6 +4,7 @@
 
 extern crate alloc;
 
+mod cpuid;
 mod entry;
 mod machine;
 mod process;

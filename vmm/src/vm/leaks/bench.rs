@@ -11,7 +11,7 @@ use crate::{
     machine::image::Image,
     schedule::SLICE,
     swap::{SwapSpace, create},
-    vm::{Assignment, Given, Hardware, HardwareError, Stop, Template, Vm},
+    vm::{Assignment, Given, Hardware, HardwareError, Loaded, Stop, Template, Vm},
 };
 use denali_protocol::{
     bundle::{Content, CpuModel},
@@ -128,7 +128,7 @@ impl Bench {
         let Ok((asleep, mut hardware)) = vm.sleep(&self.host, &mut space) else { panic!("there is room for it") };
         self.reset(&mut hardware).expect("it can be put back");
         assert_eq!(differing_pages(&hardware), (Vec::new(), Vec::new()), "what slept here is still here");
-        asleep.wake(hardware, &mut space).expect("it is as it was")
+        asleep.load(hardware, &mut space).and_then(Loaded::wake).expect("it is as it was")
     }
 
     fn start(&mut self, hardware: Hardware, argument: &str, limits: Limits, given: Given) -> (Vm, Collected) {

@@ -5,7 +5,12 @@ use super::{
     Kernel, Resident,
     state::{Asked, Sleeper, Slot, Stage, State},
 };
-use crate::{schedule::VmKey, swap::SwapSpace, vm::WakeError, worker::keeper::Chore};
+use crate::{
+    schedule::VmKey,
+    swap::SwapSpace,
+    vm::{Loaded, WakeError},
+    worker::keeper::Chore,
+};
 use denali_protocol::job::Usage;
 use std::{
     fs::File,
@@ -213,10 +218,11 @@ impl Kernel {
             }
         };
         let Sleeper { vm, shelf, reimage, .. } = sleeper;
-        let (vm, bytes) = match &mut *self.swap() {
-            Some(space) => (vm.wake(hardware, space), space.largest_hole()),
+        let (loaded, bytes) = match &mut *self.swap() {
+            Some(space) => (vm.load(hardware, space), space.largest_hole()),
             None => (Err(WakeError::NoSpace), 0),
         };
+        let vm = loaded.and_then(Loaded::wake);
         let mut state = self.state();
         // Its place on the disk is free, however that went.
         state.space_came(bytes);
