@@ -161,7 +161,9 @@ impl<P: Pages> Space<P> {
         if flags & (FIXED | FIXED_NOREPLACE) == 0 {
             let low = flags & LOW != 0;
             let reservation = rights == Rights::None && flags & STACK == 0;
-            return self.find(address, bytes, low, reservation).ok_or(Errno::ENOMEM);
+            // A library is a file first, and its calls are jumps, which reach 2 GiB.
+            let near = if flags & ANONYMOUS == 0 { self.find(address, bytes, true, false) } else { None };
+            return near.or_else(|| self.find(address, bytes, low, reservation)).ok_or(Errno::ENOMEM);
         }
         let end = address.checked_add(bytes).ok_or(Errno::ENOMEM)?;
         if !address.is_multiple_of(PAGE_BYTES) {
