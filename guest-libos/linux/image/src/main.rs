@@ -4,11 +4,15 @@
 
 extern crate alloc;
 
+mod bundle;
 mod entry;
+mod extended;
+mod fault;
+mod load;
 mod machine;
 mod process;
 mod report;
-mod settings;
+mod stubs;
 mod vdso;
 mod world;
 
