@@ -110,7 +110,10 @@ pub struct Fs {
     generation: u64,
     /// When the next timer expires, on the monotonic clock.
     deadline: Option<u64>,
-    outside_edges: u64,
+    /// How often standard input became readable.
+    input_edges: u64,
+    /// Whether the program has not read it since.
+    input_told: bool,
     pace: Pace,
     net: Net,
     world: Box<dyn World>,
@@ -131,7 +134,8 @@ impl Fs {
             pid: setup.pid,
             generation: 0,
             deadline: None,
-            outside_edges: 0,
+            input_edges: 0,
+            input_told: false,
             pace: Pace::default(),
             net: Net::default(),
             world,
