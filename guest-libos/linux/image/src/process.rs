@@ -8,7 +8,11 @@ use crate::{
     report, world,
 };
 use alloc::{format, vec::Vec};
-use core::{arch::asm, cell::UnsafeCell, ops::Range};
+use core::{
+    arch::{asm, x86_64::__cpuid},
+    cell::UnsafeCell,
+    ops::Range,
+};
 use denali_guest::{eprintln, exit, interrupt, random};
 use denali_linux::{
     call::{Frame, Machine, Next, Process, USER},
@@ -68,6 +72,7 @@ pub fn run(memory: Range<u64>) -> ! {
         loader: placed.loader.map_or(0, |layout| layout.address(0)),
         user: (USER, USER),
         vdso: Some(vdso),
+        hwcap: __cpuid(1).edx.into(),
         hwcap2: 2,
         random: bytes,
         signal_stack_bytes: 4096,

@@ -153,11 +153,6 @@ impl Fs {
         }
     }
 
-    /// The embedder's own part.
-    pub fn world(&mut self) -> &mut dyn World {
-        &mut *self.world
-    }
-
     /// umask(2).
     pub const fn umask(&mut self, mask: u32) -> u32 {
         core::mem::replace(&mut self.umask, mask & 0o777)
