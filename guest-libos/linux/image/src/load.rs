@@ -16,6 +16,9 @@ use denali_linux::{
 /// The part of the VM's memory that files which the program writes may take: half of what the library OS keeps for itself.
 const FILES_PART: usize = 16;
 
+/// What a thread that does not run takes at most of the other half: its registers, and where it is queued.
+const THREAD_BYTES: usize = 4 << 10;
+
 /// A program in its address space.
 pub struct Loaded {
     /// It, with nothing served.
@@ -69,17 +72,13 @@ pub fn load(bundle: &Bundle, memory: Range<u64>) -> Result<Loaded, String> {
     let backing = Backing::File { name: Arc::from("[vdso]"), bias: vdso.wrapping_neg() };
     let loaded = space.load(&(vdso..vdso + page.len() as u64), Rights::Execute, backing, (vdso, &page));
     loaded.map_err(|_| "no memory for the vDSO; give the VM more with --memory".to_owned())?;
-    let setup = fs::Setup {
-        files: &bundle.files,
-        tree: &bundle.tree,
-        program: path.as_bytes(),
-        pid: 1,
-        memory: (vreg::read().memory_bytes - vreg::read().heap_start) as usize / FILES_PART,
-    };
+    let own = (vreg::read().memory_bytes - vreg::read().heap_start) as usize / FILES_PART;
+    let setup = fs::Setup { files: &bundle.files, tree: &bundle.tree, program: path.as_bytes(), pid: 1, memory: own };
     let mut files = Fs::new(&setup, Box::new(Streams)).map_err(|error| format!("the bundle's files: {error}"))?;
     let directory = &bundle.settings.directory;
     files.chdir(directory.as_bytes()).map_err(|error| format!("the working directory {directory}: {error}"))?;
-    let process = Process::new(space, files, path.as_bytes().to_vec());
+    let mut process = Process::new(space, files, path.as_bytes().to_vec());
+    process.limit_threads(own / THREAD_BYTES);
     Ok(Loaded { process, stack: top, vdso, program, placed, entry })
 }
 

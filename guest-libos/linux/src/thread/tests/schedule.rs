@@ -110,6 +110,21 @@ fn the_table_is_bounded_and_numbers_are_not_reused_at_once() {
 }
 
 #[test]
+fn a_small_machine_has_fewer() {
+    let mut threads = threads(3);
+    threads.limit(2);
+    let mut memory = Memory::default();
+    assert_eq!(threads.spawn(&NewThread::default(), &mut memory), Err(Errno::EAGAIN));
+    threads.exit(0, &mut memory);
+    run(&mut threads, 2);
+    threads.exit(0, &mut memory);
+    assert_eq!(threads.spawn(&NewThread::default(), &mut memory), Ok(Tid(4)));
+    assert_eq!(threads.spawn(&NewThread::default(), &mut memory), Err(Errno::EAGAIN));
+    threads.limit(usize::MAX);
+    assert_eq!(threads.most(), THREADS_MAX);
+}
+
+#[test]
 fn clone_makes_threads_only() {
     let mut refused = Refused::default();
     let mut clone = |flags: u64| NewThread::parse(flags, 1, 2, 3, &mut refused);
