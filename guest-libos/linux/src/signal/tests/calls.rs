@@ -170,6 +170,7 @@ fn who_goes_on_after_a_handler() {
     let read = Restart::of_call(raw::__NR_read);
     assert_eq!(read.after(Some(&restart)), After::Again);
     assert_eq!(read.after(Some(&plain)), After::Interrupted);
+    assert_eq!(Restart::of_call(raw::__NR_preadv2), read);
     let poll = Restart::of_call(raw::__NR_poll);
     assert_eq!((poll.after(Some(&restart)), poll.after(None)), (After::Interrupted, After::Again));
     assert_eq!(Restart::Always.after(Some(&plain)), After::Again);
