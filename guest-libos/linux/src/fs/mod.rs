@@ -76,7 +76,7 @@ pub use vectored::Buffers;
 pub use world::{Console, Events, Generated, Input, Now, Stream, World};
 
 use crate::{bundle::Tree, errno::Errno, net::Net};
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 use description::{Descriptions, Slot};
 use inode::Ino;
 use inodes::Inodes;
@@ -94,6 +94,22 @@ pub struct Setup<'a> {
     pub pid: u32,
     /// Bytes that the writable layer may hold.
     pub memory: usize,
+}
+
+/// Why there is no file system. Whoever packed the bundle is at fault.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{path:?} can't be laid down: {error}; pack the bundle again without it, or give the VM more memory")]
+pub struct SetupError {
+    /// The path below the root.
+    pub path: String,
+    /// What is wrong with it: `EEXIST` where something else is there, `ENOSPC` where there is no room.
+    pub error: Errno,
+}
+
+impl From<Errno> for SetupError {
+    fn from(error: Errno) -> Self {
+        Self { path: String::new(), error }
+    }
 }
 
 /// The files and descriptors of a process.
@@ -123,7 +139,7 @@ impl Fs {
     /// A file system with the bundle's files, the usual directories and devices, and descriptors 0, 1 and 2. An error is
     /// that the bundle does not fit: a path that is also another's directory (`ENOTDIR`, `EEXIST`), names too long,
     /// too little memory.
-    pub fn new(setup: &Setup<'_>, world: Box<dyn World>) -> Result<Self, Errno> {
+    pub fn new(setup: &Setup<'_>, world: Box<dyn World>) -> Result<Self, SetupError> {
         let mut fs = Self {
             inodes: Inodes::new(setup.memory),
             descriptions: Descriptions::default(),
