@@ -76,7 +76,6 @@ pub fn run(memory: Range<u64>) -> ! {
         hwcap2: 2,
         random: bytes,
         signal_stack_bytes: 4096,
-        ..Start::default()
     };
     let image = start
         .image(stack, START_BYTES)
