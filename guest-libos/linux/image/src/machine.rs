@@ -1,6 +1,6 @@
 //! What the Linux personality needs of the VM: memory, rights, clocks and randomness.
 
-use crate::{cpuid, entry};
+use crate::{entry, extended::Kept, stubs::Rewriter};
 use alloc::{string::String, vec::Vec};
 use core::{
     ops::Range,
@@ -8,31 +8,14 @@ use core::{
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
-use denali_abi::{
-    instruction::{IDLE_FOREVER, PAGES_RETURN, RIGHT_EXECUTE, RIGHT_READ, RIGHT_WRITE},
-    memory::PAGE_BYTES,
-};
+use denali_abi::instruction::{IDLE_FOREVER, PAGES_RETURN, RIGHT_EXECUTE, RIGHT_READ, RIGHT_WRITE};
 use denali_guest::{Job, clock, instruction, interrupt, random, vreg};
 use denali_linux::{
     call::{Extended, Machine},
     errno::Errno,
     mm::{Pages, Pool, Rights},
-    rewrite::{Functions, Origins, StubArea, Text, plan},
+    rewrite::Functions,
 };
-
-/// Room for stubs of rewritten calls.
-const STUB_BYTES: usize = 256 << 10;
-
-#[repr(C, align(4096))]
-struct Stubs(core::cell::UnsafeCell<[u8; STUB_BYTES]>);
-
-// SAFETY: `Vm` alone writes it, and there is one.
-unsafe impl Sync for Stubs {}
-
-/// Whether an address lies in a stub.
-pub fn is_stub(rip: u64) -> bool {
-    (STUBS.0.get() as u64..STUBS.0.get() as u64 + STUB_BYTES as u64).contains(&rip)
-}
 
 /// There was an interrupt.
 static ATTENTION: AtomicBool = AtomicBool::new(false);
@@ -61,31 +44,6 @@ pub fn remind() {
     interrupt::at_next_entry(Duration::ZERO);
 }
 
-/// Most bytes of extended state that are kept: with AVX-512 they are 2,700.
-const AREA_BYTES: usize = 4096;
-/// x87, SSE and AVX, and what they take: what is kept where all would be too much.
-const SOME: (u64, usize) = (7, 832);
-
-#[repr(C, align(64))]
-struct Area(core::cell::UnsafeCell<[u8; AREA_BYTES]>);
-
-// SAFETY: as for `Stubs`.
-unsafe impl Sync for Area {}
-
-static AREA: Area = Area(core::cell::UnsafeCell::new([0; _]));
-
-/// What XSAVE keeps on this CPU, and how many bytes that takes.
-fn extended_state() -> (u64, usize) {
-    let (low, high): (u32, u32);
-    // SAFETY: OSXSAVE is on in every VM, so that anyone may ask.
-    unsafe { core::arch::asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack)) };
-    let features = u64::from(low) | u64::from(high) << 32;
-    let bytes = core::arch::x86_64::__cpuid_count(0xd, 0).ebx as usize;
-    if bytes <= AREA_BYTES { (features, bytes) } else { (features & SOME.0, SOME.1) }
-}
-
-static STUBS: Stubs = Stubs(core::cell::UnsafeCell::new([0; _]));
-
 /// The VM.
 #[derive(Debug)]
 pub struct Vm {
@@ -95,18 +53,12 @@ pub struct Vm {
     pub file: &'static [u8],
     /// How far above the file's addresses it lies.
     pub bias: u64,
-    /// What is known of the functions in the file whose code becomes executable next.
-    functions: Functions,
-    /// Stubs so far, in whole pages.
-    stub_bytes: u64,
-    /// Where they came from.
-    origins: Vec<Origins>,
+    /// What replaces system calls.
+    rewriter: Rewriter,
     /// The job's arguments, once they were asked for.
     job: Option<Vec<String>>,
-    /// What XSAVE keeps.
-    features: u64,
-    /// Bytes of that.
-    extended_bytes: usize,
+    /// What is kept of a thread's registers beyond the frame.
+    kept: Kept,
     /// How long nobody could run, in ns.
     idle_ns: u64,
 }
@@ -114,17 +66,13 @@ pub struct Vm {
 impl Vm {
     /// One whose program is yet to be loaded, with `pool` for the reserve.
     pub fn new(pool: &Range<u64>) -> Self {
-        let (features, extended_bytes) = extended_state();
         Self {
             pool: Pool::new(pool),
             file: &[],
             bias: 0,
-            functions: Functions::unknown(),
-            stub_bytes: 0,
-            origins: Vec::new(),
+            rewriter: Rewriter::new(),
             job: None,
-            features,
-            extended_bytes,
+            kept: Kept::of_cpu(),
             idle_ns: 0,
         }
     }
@@ -132,34 +80,6 @@ impl Vm {
     /// Whether the VMM waits for the program to be ready, to copy the VM.
     fn is_awaited(&self) -> bool {
         self.job.is_none() && vreg::read().checkpoint_wanted != 0
-    }
-
-    /// Replaces the system calls in pages that are about to become executable.
-    fn rewrite(&mut self, range: &Range<u64>) {
-        let stubs = STUBS.0.get() as u64 + self.stub_bytes;
-        let room = STUB_BYTES as u64 - self.stub_bytes;
-        // SAFETY: the pages are the program's, and can be read until their rights change.
-        let code = unsafe { slice::from_raw_parts(range.start as *const u8, (range.end - range.start) as usize) };
-        let (Some(text), Some(area)) = (Text::new(range.start, code), StubArea::new(stubs, room as usize)) else {
-            return;
-        };
-        let rewrite = plan(text, &self.functions, area, entry::handlers());
-        if rewrite.report.cpuids > 0 {
-            cpuid::ask();
-        }
-        self.fill(stubs, &rewrite.stubs);
-        for patch in &rewrite.patches {
-            self.fill(patch.address, &patch.bytes);
-        }
-        let bytes = (rewrite.stubs.len() as u64).next_multiple_of(PAGE_BYTES);
-        if bytes > 0 {
-            // SAFETY: the pages hold stubs and nothing else.
-            unsafe { instruction::protect(stubs, bytes, RIGHT_READ | RIGHT_EXECUTE) };
-        }
-        self.stub_bytes += bytes;
-        if bytes > 0 {
-            self.origins.push(rewrite.origins);
-        }
     }
 
     /// Moves pages of the reserve back to where they were.
@@ -176,7 +96,7 @@ impl Pages for Vm {
             Rights::Read => RIGHT_READ,
             Rights::Write => RIGHT_READ | RIGHT_WRITE,
             Rights::Execute => {
-                self.rewrite(&range);
+                self.rewriter.rewrite(&range);
                 RIGHT_READ | RIGHT_EXECUTE
             }
         };
@@ -254,40 +174,19 @@ impl Machine for Vm {
     }
 
     fn save(&mut self) -> Extended {
-        let area = AREA.0.get().cast::<u8>();
-        let mut extended = Extended::new(self.extended_bytes);
-        // SAFETY: the area is aligned, of this machine alone, and as large as the features need.
-        unsafe {
-            core::arch::asm!("xsave64 [{}]", in(reg) area, in("eax") self.features as u32,
-                in("edx") (self.features >> 32) as u32, options(nostack, preserves_flags));
-        }
-        // SAFETY: as above; the sizes agree.
-        unsafe { ptr::copy_nonoverlapping(area, extended.0.as_mut_ptr(), self.extended_bytes) };
-        extended
+        self.kept.save()
     }
 
     fn restore(&mut self, extended: &Extended) {
-        let area = AREA.0.get().cast::<u8>();
-        let bytes = extended.0.len().min(self.extended_bytes);
-        // SAFETY: the area is of this machine alone, and that large.
-        unsafe { ptr::copy_nonoverlapping(extended.0.as_ptr(), area, bytes) };
-        // SAFETY: the area was made by `save`, or checked; it holds nothing of the library OS, which uses XMM alone, and
-        // nothing in them now.
-        unsafe {
-            core::arch::asm!("xrstor64 [{}]", in(reg) area, in("eax") self.features as u32,
-                in("edx") (self.features >> 32) as u32, options(nostack, preserves_flags),
-                out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _, out("xmm4") _, out("xmm5") _, out("xmm6") _,
-                out("xmm7") _, out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _, out("xmm12") _,
-                out("xmm13") _, out("xmm14") _, out("xmm15") _);
-        }
+        self.kept.restore(extended);
     }
 
     fn extended_bytes(&self) -> usize {
-        self.extended_bytes
+        self.kept.bytes
     }
 
     fn features(&self) -> u64 {
-        self.features
+        self.kept.features
     }
 
     fn ready(&mut self) -> Vec<String> {
@@ -305,16 +204,15 @@ impl Machine for Vm {
     }
 
     fn expect_code(&mut self, functions: Functions) {
-        self.functions = functions;
+        self.rewriter.expect(functions);
     }
 
-    // The newest first: code may lie where other code has lain.
     fn original(&self, rip: u64) -> u64 {
-        self.origins.iter().rev().find_map(|origins| origins.original(rip)).unwrap_or(rip)
+        self.rewriter.original(rip)
     }
 
     fn resume(&self, rip: u64) -> u64 {
-        self.origins.iter().rev().find_map(|origins| origins.resume(rip)).unwrap_or(rip)
+        self.rewriter.resume(rip)
     }
 
     fn entry(&self) -> u64 {

@@ -4,12 +4,16 @@
 
 extern crate alloc;
 
+mod bundle;
 mod cpuid;
 mod entry;
+mod extended;
+mod fault;
+mod load;
 mod machine;
 mod process;
 mod report;
-mod settings;
+mod stubs;
 mod vdso;
 mod world;
 

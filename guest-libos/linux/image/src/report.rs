@@ -1,6 +1,6 @@
 //! What is said of a program that failed, on its standard error.
 
-use crate::{machine::Vm, process::TRAPS};
+use crate::{fault::TRAPS, machine::Vm};
 use alloc::{format, string::String};
 use core::sync::atomic::{AtomicBool, Ordering};
 use denali_guest::eprintln;

@@ -14,9 +14,9 @@ const PIECE_BYTES: usize = 32 << 10;
 
 /// The VM's streams.
 #[derive(Debug)]
-pub struct Vm;
+pub struct Streams;
 
-impl Console for Vm {
+impl Console for Streams {
     fn read(&mut self, buffer: &mut [u8]) -> Input {
         match denali_guest::Input::try_read(buffer) {
             None => Input::Pending,
@@ -44,7 +44,7 @@ impl Console for Vm {
     }
 }
 
-impl World for Vm {
+impl World for Streams {
     fn now(&self) -> Now {
         let (monotonic_ns, realtime_ns) = machine::now();
         Now { monotonic_ns, realtime_ns }
@@ -66,9 +66,13 @@ impl World for Vm {
 
 /// Makes the files below /out results of the job. Those that cannot be are named on standard error.
 pub fn send_results(files: &Fs) {
-    for (sent, output) in files.outputs().enumerate() {
+    let mut sent = 0;
+    for output in files.outputs() {
         match name(&output.name) {
-            Some(name) if sent < RESULTS => send(name, &output),
+            Some(name) if sent < RESULTS => {
+                send(name, &output);
+                sent += 1;
+            }
             Some(name) => eprintln!("denali: /out/{name} is lost: a job has {RESULTS} results at most"),
             None => eprintln!("denali: /out/{} is lost: no result can have that name", output.name.escape_ascii()),
         }

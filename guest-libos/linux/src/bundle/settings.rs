@@ -10,6 +10,7 @@
 //!
 //! No value has a line end. What is not known is an error: it may matter.
 
+use super::tree::PATH_MAX;
 use alloc::{borrow::ToOwned, string::String, vec::Vec};
 use core::fmt;
 
@@ -20,8 +21,6 @@ pub const TREE: &str = ".root.tar";
 
 /// Longest text, in bytes.
 const TEXT_MAX: usize = 64 << 10;
-/// Longest path, in bytes: Linux's `PATH_MAX` without the terminator.
-const PATH_MAX: usize = 4095;
 
 /// How a program is started.
 #[derive(Clone, Debug, PartialEq, Eq)]

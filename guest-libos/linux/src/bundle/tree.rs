@@ -12,8 +12,10 @@ use alloc::{
 
 /// Most entries.
 const ENTRIES_MAX: usize = 1 << 16;
-/// Longest path, in bytes: Linux's `PATH_MAX` without the terminator.
-pub(super) const PATH_MAX: usize = 4095;
+/// Most bytes of all paths together, those of the directories that lead to others included.
+const PATHS_BYTES_MAX: usize = 16 << 20;
+/// Longest path, in bytes, without a terminator.
+pub(super) const PATH_MAX: usize = crate::fs::limits::PATH_MAX - 1;
 /// The bits of a mode.
 const MODE_BITS: u32 = 0o7777;
 
@@ -41,6 +43,8 @@ pub enum Node<F> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tree<F> {
     entries: BTreeMap<Vec<u8>, Entry<F>>,
+    /// Bytes of all paths.
+    path_bytes: usize,
 }
 
 impl<F> IntoIterator for Tree<F> {
@@ -90,11 +94,16 @@ pub enum TreeError {
     /// Too many entries.
     #[error("more than {ENTRIES_MAX} files; leave some out")]
     TooMany,
+    /// Too long paths in all.
+    #[error(
+        "the paths of all files and directories take more than {PATHS_BYTES_MAX} bytes; leave some out, or shorten them"
+    )]
+    TooLong,
 }
 
 impl<F> Default for Tree<F> {
     fn default() -> Self {
-        Self { entries: BTreeMap::new() }
+        Self { entries: BTreeMap::new(), path_bytes: 0 }
     }
 }
 
@@ -129,7 +138,9 @@ impl<F> Tree<F> {
             }
             Some(_) => return Err(TreeError::Twice { path: show(path) }),
             None if full => return Err(TreeError::TooMany),
+            None if self.path_bytes + path.len() > PATHS_BYTES_MAX => return Err(TreeError::TooLong),
             None => {
+                self.path_bytes += path.len();
                 self.entries.insert(path.to_owned(), Entry { mode: entry.mode & MODE_BITS, ..entry });
             }
         }

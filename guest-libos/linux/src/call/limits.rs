@@ -10,7 +10,7 @@ use linux_raw_sys::general as abi;
 
 const NS: u64 = 1_000_000_000;
 /// Ticks a second in what `times` returns.
-pub(super) const TICKS: u64 = 100;
+pub(super) const TICKS: u64 = crate::elf::TICKS_PER_SECOND;
 
 /// `RLIM_INFINITY`.
 const INFINITY: u64 = u64::MAX;
@@ -111,6 +111,11 @@ impl<M: Machine> Process<M> {
     /// Bytes that could still be mapped.
     pub(super) fn free_memory(&self) -> u64 {
         self.space.memory().saturating_sub(self.space.mapped())
+    }
+
+    /// Sets how many threads there may be, 4,096 at most: each takes some 4 KiB of the embedder's memory.
+    pub fn limit_threads(&mut self, most: usize) {
+        self.threads.limit(most);
     }
 
     /// There is one CPU, on one node.

@@ -1,7 +1,14 @@
 //! The text of generated files: what /proc and /sys tell of the process and of the machine.
 
 use super::{Machine, Process, identity, limits::TICKS};
-use crate::fs::{Generated, limits::MAX_DESCRIPTORS};
+use crate::{
+    fs::{
+        Generated,
+        limits::{MAX_DESCRIPTORS, PIPE_CAPACITY},
+    },
+    mm::MAPPINGS_MAX,
+    net::limits::MAX_BACKLOG,
+};
 use alloc::{format, string::String, vec::Vec};
 use core::fmt::Write;
 
@@ -66,6 +73,11 @@ impl<M: Machine> Process<M> {
                 let [system, _, release, version, ..] = identity::NAMES;
                 format!("{system} version {release} {version}\n")
             }
+            Generated::SysFileMax => line(MAX_DESCRIPTORS as u64),
+            Generated::SysMaxMapCount => line(MAPPINGS_MAX as u64),
+            Generated::SysPipeMaxSize => line(PIPE_CAPACITY as u64),
+            Generated::SysSomaxconn => line(MAX_BACKLOG.into()),
+            Generated::SysThreadsMax => line(self.threads.most() as u64),
             file => return fixed(file).into(),
         };
         text.into_bytes()
@@ -169,6 +181,10 @@ fn mounts(info: bool) -> String {
     text
 }
 
+fn line(number: u64) -> String {
+    format!("{number}\n")
+}
+
 /// What does not change.
 fn fixed(file: Generated) -> &'static [u8] {
     match file {
@@ -182,10 +198,7 @@ fn fixed(file: Generated) -> &'static [u8] {
         Generated::SysOstype => b"Linux\n",
         Generated::SysPidMax => b"32768\n",
         Generated::SysCapLastCap => b"40\n",
-        Generated::SysFileMax | Generated::SysThreadsMax | Generated::SysSomaxconn => b"4096\n",
-        Generated::SysMaxMapCount => b"16384\n",
         Generated::SysOvercommitMemory => b"2\n",
-        Generated::SysPipeMaxSize => b"65536\n",
         Generated::CpusOnline | Generated::CpusPossible | Generated::CpusPresent => b"0\n",
         Generated::HugepageEnabled => b"always madvise [never]\n",
         Generated::HugepageSize => b"2097152\n",

@@ -116,9 +116,12 @@ impl<M: Machine> Process<M> {
             self.threads.interrupt(tid);
         }
         self.files.tick(now_ns);
+        if self.space.pages().take_input() {
+            self.files.input_came();
+        }
         let seen = self.files.generation();
         let due = self.files.next_deadline().is_some_and(|due| due <= now_ns);
-        if seen != self.files_seen || due || self.space.pages().take_input() {
+        if seen != self.files_seen || due {
             self.files_seen = seen;
             for (tid, parked) in &self.parked {
                 let ready = match parked.call.map(|call| call.waits.on) {

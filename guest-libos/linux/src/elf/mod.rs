@@ -21,6 +21,7 @@ pub use functions::{functions, mapped_functions};
 pub use layout::{Layout, LayoutError};
 pub use parse::{ElfError, Program, Segment, code, parse};
 pub use placed::{PROGRAM_BASE, Placed};
+pub(crate) use stack::TICKS_PER_SECOND;
 pub use stack::{Image, Start};
 pub use symbol::symbol;
 

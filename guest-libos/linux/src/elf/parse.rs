@@ -1,6 +1,9 @@
-//! A program's file: its segments, entry, interpreter and what its stack may do.
+//! A program's file: its segments, entry and interpreter.
 
-use crate::mm::{PAGE_BYTES, Rights};
+use crate::{
+    fs::limits::PATH_MAX,
+    mm::{PAGE_BYTES, Rights},
+};
 use alloc::vec::Vec;
 use core::ops::Range;
 use object::{
@@ -10,8 +13,6 @@ use object::{
 
 /// Most loadable segments.
 const SEGMENTS_MAX: usize = 64;
-/// Most bytes in the path of an interpreter, as for every path on Linux.
-const INTERPRETER_MAX: usize = 4096;
 
 type Header = elf::FileHeader64<LittleEndian>;
 type SegmentHeader = elf::ProgramHeader64<LittleEndian>;
@@ -31,8 +32,6 @@ pub struct Program<'a> {
     pub header_count: u16,
     /// Path of the dynamic loader that has to start this program, without terminator; not empty.
     pub interpreter: Option<&'a [u8]>,
-    /// Whether it asks for a stack that can be executed, which it won't get.
-    pub executable_stack: bool,
     /// Strictest alignment of its segments that a base has to keep: a power of two, at least a page.
     pub alignment: u64,
 }
@@ -115,7 +114,7 @@ pub enum ElfError {
         entry: u64,
     },
     /// The path of the interpreter is empty, unterminated or too long.
-    #[error("the path of the dynamic loader is not 1 to {} bytes and a zero; link with -static", INTERPRETER_MAX - 1)]
+    #[error("the path of the dynamic loader is not 1 to {} bytes and a zero; link with -static", PATH_MAX - 1)]
     Interpreter,
     /// The name of a library, or where to look for it, can't be read.
     #[error("the names of its libraries are broken; link it again")]
@@ -147,7 +146,6 @@ pub fn parse(file: &[u8]) -> Result<Program<'_>, ElfError> {
         // More than 65,534 of them are counted elsewhere, and no program has them.
         header_count: header.e_phnum(endian),
         interpreter: of_kind(elf::PT_INTERP).next().map(|h| interpreter(h, endian, file)).transpose()?,
-        executable_stack: of_kind(elf::PT_GNU_STACK).any(|h| h.p_flags(endian).contains(elf::PF_X)),
         alignment: of_kind(elf::PT_LOAD)
             .map(|h| h.p_align(endian))
             .filter(|a| a.is_power_of_two())
@@ -221,7 +219,7 @@ fn headers_address(segments: &[Segment<'_>], offset: u64, bytes: u64) -> Option<
 
 fn interpreter<'a>(header: &SegmentHeader, endian: LittleEndian, file: &'a [u8]) -> Result<&'a [u8], ElfError> {
     let path = header.interpreter(endian, file).ok().flatten();
-    path.filter(|path| (1..INTERPRETER_MAX).contains(&path.len())).ok_or(ElfError::Interpreter)
+    path.filter(|path| (1..PATH_MAX).contains(&path.len())).ok_or(ElfError::Interpreter)
 }
 
 #[cfg(test)]

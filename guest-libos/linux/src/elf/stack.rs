@@ -10,7 +10,7 @@ use alloc::{vec, vec::Vec};
 use linux_raw_sys::auxvec as at;
 
 /// `AT_CLKTCK`: ticks a second in what `times` returns, on every Linux.
-const TICKS_PER_SECOND: u64 = 100;
+pub(crate) const TICKS_PER_SECOND: u64 = 100;
 /// Bytes of a program header: `AT_PHENT`.
 const HEADER_BYTES: u64 = 56;
 /// Least `AT_MINSIGSTKSZ`, the constant of old headers: glibc asserts that it is not 0.

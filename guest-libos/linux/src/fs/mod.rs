@@ -76,7 +76,7 @@ pub use vectored::Buffers;
 pub use world::{Console, Events, Generated, Input, Now, Stream, World};
 
 use crate::{bundle::Tree, errno::Errno, net::Net};
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 use description::{Descriptions, Slot};
 use inode::Ino;
 use inodes::Inodes;
@@ -96,6 +96,22 @@ pub struct Setup<'a> {
     pub memory: usize,
 }
 
+/// Why there is no file system. Whoever packed the bundle is at fault.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{path:?} can't be laid down: {error}; pack the bundle again without it, or give the VM more memory")]
+pub struct SetupError {
+    /// The path below the root.
+    pub path: String,
+    /// What is wrong with it: `EEXIST` where something else is there, `ENOSPC` where there is no room.
+    pub error: Errno,
+}
+
+impl From<Errno> for SetupError {
+    fn from(error: Errno) -> Self {
+        Self { path: String::new(), error }
+    }
+}
+
 /// The files and descriptors of a process.
 pub struct Fs {
     inodes: Inodes,
@@ -110,7 +126,10 @@ pub struct Fs {
     generation: u64,
     /// When the next timer expires, on the monotonic clock.
     deadline: Option<u64>,
-    outside_edges: u64,
+    /// How often standard input became readable.
+    input_edges: u64,
+    /// Whether the program has not read it since.
+    input_told: bool,
     pace: Pace,
     net: Net,
     world: Box<dyn World>,
@@ -120,7 +139,7 @@ impl Fs {
     /// A file system with the bundle's files, the usual directories and devices, and descriptors 0, 1 and 2. An error is
     /// that the bundle does not fit: a path that is also another's directory (`ENOTDIR`, `EEXIST`), names too long,
     /// too little memory.
-    pub fn new(setup: &Setup<'_>, world: Box<dyn World>) -> Result<Self, Errno> {
+    pub fn new(setup: &Setup<'_>, world: Box<dyn World>) -> Result<Self, SetupError> {
         let mut fs = Self {
             inodes: Inodes::new(setup.memory),
             descriptions: Descriptions::default(),
@@ -131,7 +150,8 @@ impl Fs {
             pid: setup.pid,
             generation: 0,
             deadline: None,
-            outside_edges: 0,
+            input_edges: 0,
+            input_told: false,
             pace: Pace::default(),
             net: Net::default(),
             world,
@@ -147,11 +167,6 @@ impl Fs {
             self.find_deadline();
             self.touch();
         }
-    }
-
-    /// The embedder's own part.
-    pub fn world(&mut self) -> &mut dyn World {
-        &mut *self.world
     }
 
     /// umask(2).

@@ -93,20 +93,25 @@ impl Fs {
         }
     }
 
-    /// The edges of an object; the embedder counts those of its own.
+    /// The edges of an object.
     pub(super) fn edges(&self, inode: &Inode) -> Edges {
         match &inode.kind {
             Kind::Pipe(pipe) => pipe.edges,
             Kind::Counter(counter) => counter.edges,
             Kind::Timer(timer) => Edges { read: timer.edge(self.world.now()), ..Edges::default() },
             Kind::Socket(socket) => self.net.edges(*socket),
-            _ => Edges { read: self.outside_edges, write: self.outside_edges, end: self.outside_edges },
+            Kind::Standard(0) => Edges { read: self.input_edges, ..Edges::default() },
+            _ => Edges::default(),
         }
     }
 
-    /// The embedder says that its streams may have become ready.
-    pub const fn outside_changed(&mut self) {
-        self.outside_edges += 1;
+    /// The embedder says that input may have come. It is an edge if the program has read since the last: what it leaves
+    /// where it is does not wake it again and again.
+    pub fn input_came(&mut self) {
+        if !self.input_told && self.world.readable() {
+            self.input_told = true;
+            self.input_edges += 1;
+        }
         self.touch();
     }
 }

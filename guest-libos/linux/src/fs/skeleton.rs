@@ -1,6 +1,6 @@
 //! What is there at the start: the bundle's files, the directories and devices that programs expect, and descriptors 0 to 2.
 use super::{
-    Fs, Setup,
+    Fs, Setup, SetupError,
     content::Content,
     directory::Directory,
     inode::{Device, Ino, Inode, Kind, Mount},
@@ -12,7 +12,7 @@ use crate::{
     bundle::{Entry, Node as Packed},
     errno::Errno,
 };
-use alloc::format;
+use alloc::{format, string::String};
 use linux_raw_sys::general as abi;
 
 /// Directories, their modes, and which file system starts there.
@@ -104,7 +104,7 @@ const SYSTEM: &[(&str, Generated)] = &[
 ];
 
 impl Fs {
-    pub(super) fn populate(&mut self, setup: &Setup<'_>) -> Result<(), Errno> {
+    pub(super) fn populate(&mut self, setup: &Setup<'_>) -> Result<(), SetupError> {
         let root =
             self.inodes.add(Inode::new(Kind::Directory(Directory::new()), 0o755, Mount::Root, self.world.now()))?;
         let inode = self.inodes.get_mut(root)?;
@@ -114,7 +114,7 @@ impl Fs {
             self.lay(path, Kind::Directory(Directory::new()), *mode, Some(*mount))?;
         }
         for (path, entry) in setup.tree.entries() {
-            self.unpack(path, entry)?;
+            self.unpack(path, entry).map_err(|error| failed(path, error))?;
         }
         for (path, bytes) in setup.files {
             // A bundle does not say which of its files are programs.
@@ -122,7 +122,7 @@ impl Fs {
         }
         for (path, text) in ETC {
             match self.lay(path, Kind::File(Content::borrowed(text.as_bytes())), 0o644, None) {
-                Ok(_) | Err(Errno::EEXIST) => {}
+                Ok(_) | Err(SetupError { error: Errno::EEXIST, .. }) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -136,7 +136,7 @@ impl Fs {
         self.populate_streams()
     }
 
-    fn populate_process(&mut self, setup: &Setup<'_>) -> Result<(), Errno> {
+    fn populate_process(&mut self, setup: &Setup<'_>) -> Result<(), SetupError> {
         for (path, file) in SYSTEM {
             self.lay(path, Kind::Generated(*file), 0o444, None)?;
         }
@@ -153,7 +153,7 @@ impl Fs {
         Ok(())
     }
 
-    fn populate_streams(&mut self) -> Result<(), Errno> {
+    fn populate_streams(&mut self) -> Result<(), SetupError> {
         for (number, flags) in [(0, abi::O_RDONLY), (1, abi::O_WRONLY), (2, abi::O_WRONLY)] {
             self.install_new(Kind::Standard(number), 0o600, Mount::Nameless, flags, false)?;
         }
@@ -171,13 +171,17 @@ impl Fs {
             Packed::File(bytes) => Kind::File(Content::borrowed(bytes)),
             Packed::Symlink(text) => Kind::Symlink(text.as_slice().into()),
         };
-        self.lay(path, kind, entry.mode, None).map(|_| ())
+        self.lay_at(path, kind, entry.mode, None).map(|_| ())
     }
 
     /// Puts an inode at a path below the root, with the directories that lead to it. `EINVAL` for a path that a bundle
     /// may not have.
-    fn lay(&mut self, path: impl AsRef<[u8]>, kind: Kind, mode: u32, mount: Option<Mount>) -> Result<Ino, Errno> {
+    fn lay(&mut self, path: impl AsRef<[u8]>, kind: Kind, mode: u32, mount: Option<Mount>) -> Result<Ino, SetupError> {
         let path = path.as_ref();
+        self.lay_at(path, kind, mode, mount).map_err(|error| failed(path, error))
+    }
+
+    fn lay_at(&mut self, path: &[u8], kind: Kind, mode: u32, mount: Option<Mount>) -> Result<Ino, Errno> {
         let slash = path.iter().rposition(|byte| *byte == b'/');
         let (directories, name) = slash.map_or((&[][..], path), |slash| (&path[..slash], &path[slash + 1..]));
         let at = self.lead(directories)?;
@@ -206,6 +210,10 @@ impl Fs {
         let mount = mount.map_or_else(|| self.mount(parent), Ok)?;
         self.inodes.add_named(parent, name, Inode::new(kind, mode, mount, self.world.now()), self.world.now())
     }
+}
+
+fn failed(path: &[u8], error: Errno) -> SetupError {
+    SetupError { path: String::from_utf8_lossy(path).into_owned(), error }
 }
 
 /// `EINVAL` for what is not the name of a file.

@@ -94,11 +94,14 @@ impl Fs {
             Kind::Directory(_) | Kind::Descriptors(_) => return Err(Errno::EISDIR.into()),
             Kind::Device(device) => return Ok(read_device(*device, buffer, &mut *self.world)),
             Kind::Standard(_) if buffer.is_empty() => return Ok(0),
-            Kind::Standard(_) => match self.world.read(buffer) {
-                Input::Bytes(count) => return Ok(count.min(buffer.len())),
-                Input::End => return Ok(0),
-                Input::Pending => {}
-            },
+            Kind::Standard(_) => {
+                self.input_told = false;
+                match self.world.read(buffer) {
+                    Input::Bytes(count) => return Ok(count.min(buffer.len())),
+                    Input::End => return Ok(0),
+                    Input::Pending => {}
+                }
+            }
             Kind::Pipe(pipe) => match pipe.read(buffer) {
                 Flow::Moved(count) => {
                     self.touch();

@@ -154,14 +154,6 @@ impl<P: Pages> Space<P> {
         self.limit = bytes;
     }
 
-    /// Unmaps everything, for another program.
-    pub fn clear(&mut self) {
-        for range in [self.areas.program.clone(), self.areas.arena.clone(), self.areas.reserve.clone()] {
-            self.unmap(&range);
-        }
-        self.brk = self.areas.arena.start;
-    }
-
     /// The area that `range` lies in.
     fn area(&self, range: &Range<u64>) -> Option<&Range<u64>> {
         let areas = [&self.areas.program, &self.areas.arena, &self.areas.reserve];

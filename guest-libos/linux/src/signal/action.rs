@@ -34,11 +34,9 @@ pub struct Action {
 pub enum DefaultAction {
     /// The process ends.
     Terminate,
-    /// The process ends, on Linux with a core file.
-    Core,
     /// Nothing.
     Ignore,
-    /// The process stops: nobody could continue it here, so nothing, but noted.
+    /// The process stops: nobody could continue it here, so nothing.
     Stop,
 }
 
@@ -85,16 +83,6 @@ impl DefaultAction {
         match u32::from(signal.number()) {
             raw::SIGCHLD | raw::SIGURG | raw::SIGWINCH | raw::SIGCONT => Self::Ignore,
             raw::SIGSTOP | raw::SIGTSTP | raw::SIGTTIN | raw::SIGTTOU => Self::Stop,
-            raw::SIGQUIT
-            | raw::SIGILL
-            | raw::SIGTRAP
-            | raw::SIGABRT
-            | raw::SIGBUS
-            | raw::SIGFPE
-            | raw::SIGSEGV
-            | raw::SIGXCPU
-            | raw::SIGXFSZ
-            | raw::SIGSYS => Self::Core,
             _ => Self::Terminate,
         }
     }

@@ -33,8 +33,6 @@ pub enum Delivery {
     Terminate {
         /// The signal.
         signal: Signal,
-        /// Whether Linux would leave a core file.
-        core: bool,
     },
 }
 
@@ -56,11 +54,8 @@ impl Signals {
             let signal = info.signal();
             let action = *self.action(signal);
             match (action.handler, DefaultAction::of(signal)) {
-                (IGNORE, _) | (DEFAULT, DefaultAction::Ignore) => {}
-                (DEFAULT, DefaultAction::Stop) => self.noted.stops = self.noted.stops.saturating_add(1),
-                (DEFAULT, default) => {
-                    return Delivery::Terminate { signal, core: default == DefaultAction::Core };
-                }
+                (IGNORE, _) | (DEFAULT, DefaultAction::Ignore | DefaultAction::Stop) => {}
+                (DEFAULT, DefaultAction::Terminate) => return Delivery::Terminate { signal },
                 _ => return self.handle(tid, info, action),
             }
         }

@@ -34,5 +34,5 @@ pub use itimer::{Interval, Itimers};
 pub use number::{SigSet, Signal};
 pub use pending::QUEUE_MAX;
 pub use restart::{After, Restart};
-pub use state::{Noted, Signals};
+pub use state::Signals;
 pub use timer::{Notify, TIMERS_MAX, Times};

@@ -23,24 +23,18 @@ pub enum After {
 }
 
 impl Restart {
-    /// How a call by this number takes it. `futex` knows better: [`crate::thread::Futex::restart`]. A socket with a
+    /// How a call by this number takes it, of those that wait here. `futex` knows better: [`crate::thread::Futex::restart`]. A socket with a
     /// timeout of its own never restarts, which the caller knows.
     #[must_use]
     pub fn of_call(number: u32) -> Self {
         match number {
             raw::__NR_read
             | raw::__NR_readv
-            | raw::__NR_preadv
+            | raw::__NR_preadv2
             | raw::__NR_write
             | raw::__NR_writev
-            | raw::__NR_pwritev
-            | raw::__NR_open
-            | raw::__NR_openat
-            | raw::__NR_ioctl
-            | raw::__NR_fcntl
-            | raw::__NR_flock
-            | raw::__NR_wait4
-            | raw::__NR_waitid
+            | raw::__NR_pwritev2
+            | raw::__NR_sendfile
             | raw::__NR_accept
             | raw::__NR_accept4
             | raw::__NR_connect
@@ -50,9 +44,6 @@ impl Restart {
             | raw::__NR_sendto
             | raw::__NR_sendmsg
             | raw::__NR_sendmmsg
-            | raw::__NR_sendfile
-            | raw::__NR_splice
-            | raw::__NR_getrandom
             | raw::__NR_futex => Self::IfAsked,
             _ => Self::Never,
         }

@@ -10,13 +10,6 @@ use crate::thread::Tid;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-/// What was not done as Linux would, for the job's report.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Noted {
-    /// Signals that would have stopped the process.
-    pub stops: u64,
-}
-
 #[derive(Debug, Default)]
 pub(super) struct OfThread {
     pub(super) mask: SigSet,
@@ -41,8 +34,6 @@ pub struct Signals {
     pub(super) timers: Timers,
     /// `setitimer`, `getitimer`, `alarm`.
     pub itimers: Itimers,
-    /// For the job's report.
-    pub noted: Noted,
     pub(super) pid: Tid,
     pub(super) uid: u32,
 }
@@ -60,7 +51,6 @@ impl Signals {
             queued: 0,
             timers: Timers::default(),
             itimers: Itimers::default(),
-            noted: Noted::default(),
             pid,
             uid,
         }

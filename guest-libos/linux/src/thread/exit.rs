@@ -1,6 +1,5 @@
 //! How threads and the process end.
 use super::table::{Threads, Tid};
-use super::wait::Waits;
 use super::{Wake, Words};
 use crate::errno::Errno;
 use linux_raw_sys::general::{
@@ -38,14 +37,6 @@ impl Threads {
             self.main_status = status;
         }
         Some(if self.table.is_empty() { Exit::Process(self.main_status) } else { Exit::Thread })
-    }
-
-    /// `exit_group`, or a signal that ends the process: there is no thread any more. Nobody is left to be told.
-    pub fn exit_group(&mut self) {
-        self.table.clear();
-        self.ready.clear();
-        self.current = None;
-        self.waits = Waits::default();
     }
 
     /// Marks the mutexes in a list that the program wrote (struct robust_list_head: next, offset, pending), at most

@@ -1,6 +1,6 @@
 //! `nanosleep` and `clock_nanosleep`.
 use super::time::{Clock, Now, Timespec};
-use super::wait::{Wait, Wake};
+use super::wait::Wake;
 use crate::errno::Errno;
 use linux_raw_sys::general::TIMER_ABSTIME;
 
@@ -26,12 +26,6 @@ impl Sleep {
         }
         let absolute = flags & TIMER_ABSTIME != 0;
         Ok(Self { until_ns: clock.deadline(absolute, time.ns()?, now), absolute })
-    }
-
-    /// What to block on.
-    #[must_use]
-    pub fn wait(self) -> Wait {
-        Wait::Time { until_ns: Some(self.until_ns) }
     }
 
     /// How it ended.

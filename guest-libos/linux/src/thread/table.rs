@@ -5,7 +5,7 @@ use crate::errno::Errno;
 use alloc::collections::{BTreeMap, VecDeque};
 use linux_raw_sys::general::robust_list_head;
 
-/// Threads that there can be at a time; the next `clone` gets `EAGAIN`.
+/// Most threads that there can be at a time.
 pub const THREADS_MAX: usize = 4096;
 
 /// Linux's PID_MAX_LIMIT: numbers start again after it. Futex words have 30 bits for them.
@@ -51,6 +51,8 @@ pub struct Threads {
     pub(super) pid: Tid,
     /// What the main thread exited with, if it did.
     pub(super) main_status: i32,
+    /// Threads that there can be; the next `clone` gets `EAGAIN`.
+    most: usize,
     last_tid: Tid,
 }
 
@@ -66,6 +68,7 @@ impl Threads {
             waits: Waits::default(),
             pid,
             main_status: 0,
+            most: THREADS_MAX,
             last_tid: pid,
         };
         threads.table.insert(pid, Thread::new(State::Running));
@@ -90,24 +93,30 @@ impl Threads {
         self.table.get(&tid).map(|thread| thread.state)
     }
 
+    /// Sets how many there may be from now on, [`THREADS_MAX`] at most; those that there are stay.
+    pub fn limit(&mut self, most: usize) {
+        self.most = most.min(THREADS_MAX);
+    }
+
+    /// How many there may be.
+    #[must_use]
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {
         self.table.len()
     }
 
-    /// All of them, by number.
-    pub fn tids(&self) -> impl Iterator<Item = Tid> {
-        self.table.keys().copied()
-    }
-
     /// Makes a thread, ready behind all others. Stores its number where the request says: failures to do so are the
     /// program's own, as they are on Linux.
     ///
     /// # Errors
-    /// `EAGAIN` if there are [`THREADS_MAX`].
+    /// `EAGAIN` if there are [`Threads::most`].
     pub fn spawn(&mut self, request: &NewThread, words: &mut dyn super::Words) -> Result<Tid, Errno> {
-        if self.table.len() >= THREADS_MAX {
+        if self.table.len() >= self.most {
             return Err(Errno::EAGAIN);
         }
         let tid = self.free_tid();

@@ -68,13 +68,6 @@ pub struct Timespec {
 }
 
 impl Timespec {
-    /// Reads it.
-    #[must_use]
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
-        let both = u128::from_le_bytes(bytes);
-        Self { seconds: (both as u64).cast_signed(), nanoseconds: ((both >> 64) as u64).cast_signed() }
-    }
-
     /// Writes it.
     #[must_use]
     pub fn to_bytes(self) -> [u8; 16] {

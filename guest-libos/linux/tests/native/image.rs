@@ -3,9 +3,10 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use denali_linux::rewrite::{Functions, Reason, Rewrite, StubArea, Text, plan};
+use denali_linux::elf::functions;
+use denali_linux::rewrite::{Reason, Rewrite, StubArea, Text, plan};
 use object::read::elf::{ElfFile64, ProgramHeader};
-use object::{Endianness, Object, ObjectSection, elf};
+use object::{Endianness, elf};
 
 use crate::handler::Handler;
 
@@ -32,15 +33,6 @@ fn code(file: &ElfFile64<'_>) -> Code {
     Code { address: header.p_vaddr(endian), place: place.try_into().unwrap(), length: length.try_into().unwrap() }
 }
 
-fn functions(file: &ElfFile64<'_>) -> Functions {
-    let section = |name| file.section_by_name(name).map(|section| (section.address(), section.data().unwrap()));
-    if let Some((_, table)) = section(".gopclntab") {
-        return Functions::from_go_table(table);
-    }
-    section(".eh_frame")
-        .map_or_else(Functions::unknown, |(address, frames)| Functions::from_unwind_tables(address, frames))
-}
-
 /// Where the new segment is: on a page of its own beyond all others.
 fn segment(file: &ElfFile64<'_>) -> u64 {
     let endian = file.endian();
@@ -54,7 +46,7 @@ fn planned(data: &[u8]) -> (Code, u64, Rewrite) {
     let (code, segment) = (code(&file), segment(&file));
     let text = Text::new(code.address, &data[code.place..code.place + code.length]).unwrap();
     let area = StubArea::new(segment + Handler::SIZE, ROOM).unwrap();
-    let rewrite = plan(text, &functions(&file), area, Handler::entries(segment));
+    let rewrite = plan(text, &functions(data, 0), area, Handler::entries(segment));
     (code, segment, rewrite)
 }
 

@@ -107,6 +107,18 @@ fn broken_archives_have_their_errors() {
     assert_eq!(Tree::from_tar(&pipe), Err(TreeError::Unsupported { path: "p".to_owned() }));
 }
 
+#[test]
+fn deep_paths_are_bounded_in_all() {
+    let mut tree = Tree::<&[u8]>::default();
+    // All the directories on the way to one take 4 MB of paths.
+    let results: Vec<_> = ["a", "b", "c", "d", "e"]
+        .map(|name| tree.insert([name; 2047].join("/").as_bytes(), Entry { mode: 0o755, node: Node::File(b"") }))
+        .into();
+    assert_eq!(results[..4], [const { Ok(()) }; 4]);
+    assert_eq!(results[4], Err(TreeError::TooLong));
+    assert!(tree.entries().map(|(path, _)| path.len()).sum::<usize>() <= 16 << 20);
+}
+
 fn entries() -> impl Strategy<Value = Vec<(String, Entry<Vec<u8>>)>> {
     let node = prop_oneof![
         Just(Node::Directory),

@@ -155,6 +155,25 @@ fn epoll_tells_what_is_ready() {
 }
 
 #[test]
+fn an_edge_of_the_input_comes_once_and_again_after_a_read() {
+    let mut p = Program::new();
+    let epoll = p.try_call(nr::__NR_epoll_create1, [0]).unwrap();
+    p.put(TEXT, &[u64::from(nr::EPOLLIN | nr::EPOLLET) | 5 << 32, 0]);
+    assert_eq!(p.try_call(nr::__NR_epoll_ctl, [epoll, 1, 0, TEXT]), Ok(0));
+    for _ in 0..3 {
+        p.outside.borrow_mut().arrivals.push_back(b"line\n".to_vec());
+        assert_eq!((p.try_call(nr::__NR_epoll_wait, [epoll, DATA, 10, u64::MAX]), p.word(DATA)), (Ok(1), 1 | 5 << 32));
+        // It stays readable, and nobody is woken by that.
+        let now_ms = p.now_ms();
+        assert_eq!((p.try_call(nr::__NR_epoll_wait, [epoll, DATA, 10, 7]), p.now_ms()), (Ok(0), now_ms + 7));
+        assert_eq!(p.try_call(nr::__NR_read, [0, DATA, 100]), Ok(5));
+    }
+    p.outside.borrow_mut().input_ended = true;
+    assert_eq!(p.try_call(nr::__NR_epoll_wait, [epoll, DATA, 10, 7]), Ok(1));
+    assert_eq!(p.try_call(nr::__NR_epoll_wait, [epoll, DATA, 10, 7]), Ok(0));
+}
+
+#[test]
 fn counters_and_timers_are_waited_for() {
     let mut p = Program::new();
     let counter = p.try_call(nr::__NR_eventfd2, [3, 0]).unwrap();

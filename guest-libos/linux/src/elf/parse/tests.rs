@@ -100,13 +100,13 @@ fn segments_keep_their_rights_and_places() {
 }
 
 #[test]
-fn the_interpreter_and_the_stack_are_told() {
+fn the_interpreter_is_told() {
     let asks = |path: &[u8]| {
         file(2, 62, BASE, &[code(), of_kind(INTERPRETER, R, 0, path, 0), of_kind(STACK, R | W | X, 0, b"", 0)])
     };
     let whole = asks(b"/lib/ld.so\0");
     let program = parse(&whole).unwrap();
-    assert_eq!((program.interpreter, program.executable_stack), (Some(&b"/lib/ld.so"[..]), true));
+    assert_eq!(program.interpreter, Some(&b"/lib/ld.so"[..]));
     for path in [&b"\0"[..], b"unterminated", b"", &[b'a'; 5000]] {
         assert_eq!(parse(&asks(path)), Err(ElfError::Interpreter));
     }
@@ -142,7 +142,7 @@ fn what_gcc_links_is_understood() {
     let file = linked(&["-static", "-no-pie"]);
     let program = parse(&file).unwrap();
     check(&program);
-    assert!(!program.relocatable && program.interpreter.is_none() && !program.executable_stack);
+    assert!(!program.relocatable && program.interpreter.is_none());
     assert_eq!(program.span().start, BASE);
     assert_eq!(program.headers, Some(BASE + 64));
 

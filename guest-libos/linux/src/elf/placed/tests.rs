@@ -12,7 +12,6 @@ fn program(relocatable: bool, pages: Range<u64>, alignment: u64) -> Program<'sta
         headers: None,
         header_count: 1,
         interpreter: None,
-        executable_stack: false,
         alignment,
     }
 }

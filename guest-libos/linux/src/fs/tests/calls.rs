@@ -352,12 +352,14 @@ fn nothing_is_a_terminal() {
 
 #[test]
 fn bundles_that_do_not_fit_are_refused() {
-    for (files, error) in [
-        (&[("a", &b""[..]), ("a/b", b"")][..], Errno::ENOTDIR),
-        (&[("a/b", b""), ("a", b"")], Errno::EEXIST),
-        (&[("../a", b"")], Errno::EINVAL),
-        (&[("a/", b"")], Errno::EINVAL),
+    for (files, path, error) in [
+        (&[("a", &b""[..]), ("a/b", b"")][..], "a/b", Errno::ENOTDIR),
+        (&[("a/b", b""), ("a", b"")], "a", Errno::EEXIST),
+        (&[("dev/null", b"")], "dev/null", Errno::EEXIST),
+        (&[("../a", b"")], "../a", Errno::EINVAL),
+        (&[("a/", b"")], "a/", Errno::EINVAL),
     ] {
+        let error = super::super::SetupError { path: path.to_owned(), error };
         let setup = super::Setup { files, tree: &Tree::default(), program: b"/a", pid: 1, memory: 1 << 20 };
         assert_eq!(Fs::new(&setup, Box::new(super::Desk(Default::default()))).err(), Some(error));
     }

@@ -3,7 +3,7 @@ use super::{Desk, Setup};
 use crate::{
     bundle::{Entry, Node, Tree},
     errno::Errno,
-    fs::{Fs, Stop},
+    fs::{Fs, SetupError, Stop},
 };
 use linux_raw_sys::general as abi;
 
@@ -17,7 +17,7 @@ fn tree(entries: &[(&str, u32, Node<&'static [u8]>)]) -> Tree<&'static [u8]> {
     tree
 }
 
-fn fs(tree: &Tree<&'static [u8]>) -> Result<Fs, Errno> {
+fn fs(tree: &Tree<&'static [u8]>) -> Result<Fs, SetupError> {
     let setup = Setup { files: &[("a", b"a")], tree, program: b"/a", pid: 1, memory: 1 << 20 };
     Fs::new(&setup, Box::new(Desk(Default::default())))
 }
@@ -68,6 +68,6 @@ fn trees_that_do_not_fit_are_refused() {
         ("proc/self", Node::Directory, Errno::EEXIST),
         (&name, Node::Directory, Errno::ENAMETOOLONG),
     ] {
-        assert_eq!(fs(&tree(&[(path, 0o755, node)])).err(), Some(error), "{path}");
+        assert_eq!(fs(&tree(&[(path, 0o755, node)])).err().map(|told| told.error), Some(error), "{path}");
     }
 }

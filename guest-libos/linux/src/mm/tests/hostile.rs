@@ -58,7 +58,7 @@ proptest! {
             }
             prop_assert!(space.maps().lines().count() == space.mappings.len());
         }
-        space.clear();
+        super::unmap_all(&mut space);
         prop_assert_eq!((space.mapped(), space.pages().spare), (0, spare));
     }
 }

@@ -258,7 +258,7 @@ proptest! {
             model.compare();
         }
         // Nothing leaks: all memory can be had again in one piece, as zeros.
-        model.space.clear();
+        super::unmap_all(&mut model.space);
         let arena = areas().arena;
         let bytes = arena.end - arena.start;
         prop_assert_eq!(model.space.mapped(), 0);

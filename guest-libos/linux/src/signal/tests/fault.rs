@@ -38,7 +38,7 @@ fn a_fault_is_never_left_waiting() {
             block(&mut signals, OTHER, &[11]);
         }
         signals.force(OTHER, Fault { vector: 14, ..Fault::default() }.info());
-        let end = Delivery::Terminate { signal: Signal::SIGSEGV, core: true };
+        let end = Delivery::Terminate { signal: Signal::SIGSEGV };
         assert_eq!(signals.deliver(OTHER, at(0)), end);
     }
 }
@@ -62,5 +62,5 @@ fn a_frame_without_a_place_ends_the_process_at_last() {
     signals.frame_failed(MAIN, Some(Signal::SIGUSR1));
     assert_eq!(handled(&mut signals, MAIN).unwrap().info.signal(), Signal::SIGSEGV);
     signals.frame_failed(MAIN, Some(Signal::SIGSEGV));
-    assert_eq!(signals.deliver(MAIN, at(0)), Delivery::Terminate { signal: Signal::SIGSEGV, core: true });
+    assert_eq!(signals.deliver(MAIN, at(0)), Delivery::Terminate { signal: Signal::SIGSEGV });
 }

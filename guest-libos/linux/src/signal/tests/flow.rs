@@ -1,7 +1,7 @@
 //! Threads and signals together, as an embedder drives them.
 use super::*;
 use crate::signal::frame::{self, Registers};
-use crate::thread::{NewThread, Next, Sleep, Threads, Timespec, Words};
+use crate::thread::{NewThread, Next, Sleep, Threads, Timespec, Wait, Words};
 use linux_raw_sys::general as raw;
 
 struct Nothing;
@@ -25,7 +25,7 @@ fn a_signal_ends_a_sleep_and_runs_its_handler() {
 
     let sleep = Sleep::parse(1, 0, Timespec { seconds: 9, nanoseconds: 0 }, at(0).now).unwrap();
     assert!(!signals.interrupts(MAIN));
-    threads.block(sleep.wait()).unwrap();
+    threads.block(Wait::Time { until_ns: Some(sleep.until_ns) }).unwrap();
     assert_eq!(threads.next(1), Next::Run(other));
 
     let interrupted = signals.kill(10, 10).unwrap().unwrap();

@@ -26,7 +26,7 @@ fn an_interval_timer_counts_in_its_own_time() {
     assert_eq!(signals.tick(at(165)), [MAIN], "once, though three passed");
     assert_eq!(signals.itimers.get(0, at(165)), Ok(every(25, 30)));
     assert_eq!(signals.next_timer(at(165), false), Some(190));
-    assert_eq!(signals.deliver(MAIN, at(0)), Delivery::Terminate { signal: Signal::SIGALRM, core: false });
+    assert_eq!(signals.deliver(MAIN, at(0)), Delivery::Terminate { signal: Signal::SIGALRM });
     assert_eq!(signals.tick(at(200)).len(), 2, "100 ns of CPU time are over now");
 }
 

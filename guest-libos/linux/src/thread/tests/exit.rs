@@ -30,15 +30,6 @@ fn the_status_is_the_main_threads() {
     assert_eq!(threads.exit(5, &mut Memory::default()), Some(Exit::Process(4)));
 }
 
-#[test]
-fn exit_group_ends_all() {
-    let mut threads = threads(3);
-    threads.block(Wait::Time { until_ns: Some(4) }).unwrap();
-    threads.next(0);
-    threads.exit_group();
-    assert_eq!((threads.next(100), threads.next_timer()), (Next::Ended, None));
-}
-
 /// A list at 0x100 of two mutexes: entries at 0x200 and 0x300, words 0x10 behind; and one that was being locked.
 fn robust() -> Memory {
     let mut memory = Memory::default();
