@@ -2,7 +2,7 @@
 
 use denali_linux::{
     bundle::{Entry, Node, Tree},
-    fs::{Fs, Now, Setup},
+    fs::{Fs, Setup},
     testing::{Shared, console},
 };
 
@@ -38,8 +38,7 @@ pub fn linux_tree(data: &[u8]) {
         };
         assert_eq!(other.insert(&path, Entry { mode, node }), Ok(()));
     }
-    let (program, now) = (b"/bin/program", Now::default());
-    let setup = Setup { files: &[], tree: &other, program, pid: 1, memory: 1 << 20, now };
+    let setup = Setup { files: &[], tree: &other, program: b"/bin/program", pid: 1, memory: 1 << 20 };
     if let Err(error) = Fs::new(&setup, console(Shared::default())) {
         assert_ne!(error.to_string(), "");
     }
