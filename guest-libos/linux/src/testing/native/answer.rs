@@ -1,7 +1,7 @@
 //! Answers the system calls of code in an area, and touches no other.
 //!
-//! A filter (seccomp) answers with an error that number and arguments decide. Since Linux 6.14 it is not asked about `uretprobe`, which
-//! has a number that code may come to; the kernel answers whoever makes that call with -1 and SIGILL, unless it is its own doing.
+//! A filter (seccomp) answers with an error that number and arguments decide. Newer kernels do not ask it about `uprobe` and `uretprobe`,
+//! to whose numbers code may come. They answer the former with an error, the latter with -1 and SIGILL, unless it is their own doing.
 
 use super::AREA_BYTES;
 use std::{ffi, io, mem, ptr, sync::OnceLock};
