@@ -1,7 +1,8 @@
 //! Runs code on this CPU before and after it is rewritten, and compares.
 //!
-//! A filter of system calls (seccomp) answers each call that is made from the code, by its number and arguments, and touches no other.
-//! The thread that runs code stays on its CPU, so that CPUID answers the same.
+//! System calls that are made from the code are answered by number and arguments ([`answer`]). The thread that runs code stays on its CPU, so that CPUID answers the same.
+
+mod answer;
 
 use super::snippet::Snippet;
 use crate::rewrite::{Functions, Handlers, Rewrite, StubArea, Text, plan};
@@ -84,7 +85,7 @@ impl Native {
         this.write(HANDLERS, &HANDLER_CODE);
         (0..16_u64).for_each(|word| this.write(WORDS + 8 * word as usize, &(word * 0x0102_0304_0506).to_le_bytes()));
         this.stay()?;
-        this.filter()?;
+        answer::calls_from(this.area)?;
         Ok(this)
     }
 
@@ -97,36 +98,6 @@ impl Native {
         // SAFETY: the set is as long as is said, and read only.
         let result = unsafe { libc::sched_setaffinity(0, size_of_val(&set), set.as_ptr().cast()) };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-    }
-
-    /// Answers the calls of code in the area with an error that number and arguments decide.
-    fn filter(&self) -> io::Result<()> {
-        let load = |at: u32| (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, at);
-        let mix = |at: u32| {
-            [
-                load(at),
-                (libc::BPF_ALU | libc::BPF_ADD | libc::BPF_X, 0, 0, 0),
-                (libc::BPF_MISC | libc::BPF_TAX, 0, 0, 0),
-            ]
-        };
-        let unless = |value: u32, skip: u8| (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, skip, value);
-        let alu = |operation, value: u32| (libc::BPF_ALU | operation | libc::BPF_K, 0, 0, value);
-        // `struct seccomp_data`: number 0, architecture 4, instruction pointer 8, arguments from 16 on.
-        let mut code = vec![load(12), unless((self.area >> 32) as u32, 26), load(8)];
-        code.extend([alu(libc::BPF_AND, !(AREA_BYTES as u32 - 1)), unless(self.area as u32, 23)]);
-        code.extend([load(0), (libc::BPF_MISC | libc::BPF_TAX, 0, 0, 0)]);
-        (0..6).for_each(|argument| code.extend(mix(16 + 8 * argument)));
-        code.extend([alu(libc::BPF_AND, 0xfff), alu(libc::BPF_OR, libc::SECCOMP_RET_ERRNO)]);
-        code.push((libc::BPF_RET | libc::BPF_A, 0, 0, 0));
-        code.push((libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW));
-        let mut code: Vec<_> =
-            code.into_iter().map(|(code, jt, jf, k)| libc::sock_filter { code: code as u16, jt, jf, k }).collect();
-        let program = libc::sock_fprog { len: code.len() as u16, filter: code.as_mut_ptr() };
-        // SAFETY: takes from the thread what it does not need.
-        let unprivileged = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
-        // SAFETY: the program is as long as it says, and copied.
-        let filtered = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
-        if unprivileged == 0 && filtered == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
     fn address(&self, place: usize) -> u64 {

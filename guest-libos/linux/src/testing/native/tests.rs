@@ -22,6 +22,16 @@ fn a_wrong_stub_is_noticed() {
     assert_ne!(native.run(&snippet, None), native.run(&snippet, Some(&rewrite)));
 }
 
+/// mov $0xff, %eax; mov $0x50, %edx; add %edx, %eax; syscall.
+const URETPROBE: [u8; 13] = [0, 6, 0, 0xff, 6, 1, 0x50, 10, 0, 1, 0, 0, 0];
+
+#[test]
+fn a_call_that_no_filter_sees_is_answered() {
+    let ([was, is], patched) = compare(&URETPROBE).unwrap();
+    assert_eq!((&was, patched), (&is, 1));
+    assert!((-4095..0).contains(&was.registers[0].cast_signed()), "{was:?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
