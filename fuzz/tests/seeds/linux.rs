@@ -25,6 +25,8 @@ pub(super) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
             vec![0, 22, 3, 2, 9, 1, 2, 0, 0, 0, 17, 1, 1, 1, 0, 0, 23, 0, 0, 255, 15, 1, 8, 2, 0, 0, 16, 3, 8],
         ),
         ("rewrite/unknown", vec![1, 18, 1, 2, 0, 0, 0, 13, 0, 0, 21, 5, 2, 7, 5, 5, 3, 0, 0, 12, 1, 3]),
+        // A number that no filter of system calls is asked about.
+        ("rewrite/unfiltered", vec![0, 6, 0, 0xff, 6, 1, 0x50, 10, 0, 1, 0, 0, 0]),
     ]
 }
 
