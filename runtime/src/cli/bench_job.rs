@@ -1,12 +1,13 @@
 //! `denali bench job`: how fast whole jobs are, from a client over QUIC through a node and a worker to a VM and back.
 
 use super::{
+    clock::unix_now_s,
     distribution::Distribution,
     host::Host,
     node_process::NodeProcess,
     plot::{self, Axis, Chart, Series},
     print,
-    program::{Program, unix_now_s},
+    program::Program,
     runtime::block_on_one_thread,
     samples,
     submission::Submission,

@@ -2,11 +2,12 @@
 //! for each, verified receipts, and a picture.
 
 use super::{
+    clock::unix_now_s,
     distribution::Distribution,
     mosaic::Mosaic,
     node_process::NodeProcess,
     print,
-    program::{Program, unix_now_s},
+    program::Program,
     runtime::{Interrupt, block_on},
     samples,
     submission::Submission,

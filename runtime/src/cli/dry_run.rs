@@ -1,6 +1,6 @@
 //! `denali submit --dry-run`: what would be sent, and whether the node would take it, as far as it tells.
 
-use super::{connect::Connected, failure::NO, print, program, submission::Submission, units};
+use super::{clock::unix_now_s, connect::Connected, failure::NO, print, submission::Submission, units};
 use crate::client::session::printable;
 use denali_protocol::{
     bundle::{Manifest, verify_signatures},
@@ -24,7 +24,7 @@ struct DryRun {
 pub(crate) async fn show(submission: &Submission, connected: &Connected, json: bool) -> anyhow::Result<u8> {
     let info = connected.session.info().await?;
     let request = &submission.request;
-    let signers = verify_signatures(&request.bundle, &request.signatures, program::unix_now_s());
+    let signers = verify_signatures(&request.bundle, &request.signatures, unix_now_s());
     let mut problems = Vec::new();
     match &signers {
         Err(error) => problems.push(error.to_string()),

@@ -1,8 +1,9 @@
 //! `denali inspect`: what a bundle says of itself, and who vouches for it.
 
 use super::{
+    clock::unix_now_s,
     failure, print,
-    program::{Program, read_file, unix_now_s},
+    program::{Program, read_file},
     units,
 };
 use anyhow::Context;

@@ -12,6 +12,7 @@ mod bench_scale;
 mod bench_start;
 mod bench_syscall;
 mod bench_vm;
+mod clock;
 mod connect;
 mod demo;
 mod directory;

@@ -2,12 +2,13 @@
 
 use super::{
     advice::{self, Origin},
+    clock::unix_now_s,
     directory::Directory,
     facts::Facts,
     failure::{self, Hint, fail},
     outputs::{self, OutputLine, Outputs},
     print,
-    program::{Extras, Needs, Program, unix_now_s},
+    program::{Extras, Needs, Program},
     runtime::{Interrupt, block_on},
     units, write,
 };

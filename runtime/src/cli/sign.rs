@@ -1,8 +1,9 @@
 //! `denali sign`: adds a signature to a bundle. The content and its digest stay as they are.
 
 use super::{
+    clock::unix_now_s,
     key, print,
-    program::{Program, read_file, unix_now_s},
+    program::{Program, read_file},
     units, write,
 };
 use anyhow::Context;

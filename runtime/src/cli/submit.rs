@@ -46,6 +46,8 @@ pub(crate) struct Args {
     connect: connect::NodeArgs,
     #[command(flatten)]
     extras: Extras,
+    #[command(flatten)]
+    needs: Needs,
     /// Run one job for each index of FIRST-LAST; {index} in an argument stands for the index.
     #[arg(long, value_name = "FIRST-LAST", value_parser = indices)]
     array: Option<Indices>,
@@ -104,7 +106,13 @@ impl Args {
     }
 
     fn submission(&self) -> anyhow::Result<Submission> {
-        let program = Program::read(&self.file, &Needs::default(), &self.extras)?;
+        let program = Program::read(&self.file, &self.needs, &self.extras)?;
+        if !self.needs.are_those_of(&program.manifest) {
+            return fail(
+                format!("{} is a bundle, and says itself what it needs", self.file.display()),
+                "pack it again with other needs, and sign it again: denali pack BUNDLE --memory BYTES -o FILE",
+            );
+        }
         let input = self.input.as_deref().map(read_input).transpose()?.unwrap_or_default();
         let indices = self.array.unwrap_or(Indices::SINGLE);
         Submission::new(program, self.id.clone(), self.arguments.clone(), indices, input, self.waits())
@@ -284,6 +292,24 @@ mod tests {
     struct Line {
         #[command(flatten)]
         args: Args,
+    }
+
+    #[test]
+    fn needs_are_those_of_a_program_and_do_not_change_a_bundle() {
+        let directory = tempfile::tempdir().unwrap();
+        let (elf, bundle) = (directory.path().join("elf"), directory.path().join("bundle"));
+        std::fs::write(&elf, super::super::program::tests::elf()).unwrap();
+        assert!(Line::try_parse_from(["submit", "--memory", "x", "file"]).is_err());
+        let args =
+            Line::parse_from(["submit", elf.to_str().unwrap(), "--memory", "32MiB", "--wall-time", "5s", "word"]).args;
+        assert_eq!(args.arguments, ["word"]);
+        let submission = args.submission().unwrap();
+        let manifest = &submission.program.manifest;
+        assert_eq!((manifest.memory_bytes, manifest.wall_time_us), (32 << 20, 5_000_000));
+        std::fs::write(&bundle, denali_protocol::bundle::assemble(&submission.program.content, &[]).unwrap()).unwrap();
+        let other = Line::parse_from(["submit", bundle.to_str().unwrap(), "--memory", "64MiB"]).args;
+        let text = failure::text(&other.submission().unwrap_err()).unwrap();
+        assert!(text.contains("hint: pack it again"), "{text}");
     }
 
     #[tokio::test]
