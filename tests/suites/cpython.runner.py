@@ -23,8 +23,9 @@ left_out = [words[0] for words in listed if len(words) == 2]
 started = []
 sys.addaudithook(lambda event, _: started.append(event) if event in STARTS else None)
 only_left_out = sys.argv[1] == "--left-out"
-# What needs a network, much memory or much time is left out, as the tests' own driver does unless it is told otherwise.
-support.use_resources = []
+# What needs a network, much memory or much time is left out, as the tests' own driver does unless it is told otherwise. These say
+# that they need a network, and mean the loopback.
+LOOPBACK = ["test_socketserver"]
 
 
 class Result(unittest.TestResult):
@@ -74,6 +75,7 @@ def wanted(tests):
 
 
 for module in sys.argv[1 + only_left_out:]:
+    support.use_resources = ["network"] if module in LOOPBACK else []
     try:
         suite = unittest.defaultTestLoader.loadTestsFromName(f"test.{module}")
         unittest.TestSuite(wanted([suite])).run(Result(module))
