@@ -14,8 +14,6 @@ from pathlib import Path
 from test import support
 
 STARTS = ["subprocess.Popen", "os.fork", "os.forkpty", "os.exec", "os.posix_spawn", "os.system"]
-# Seconds that one test may take.
-PATIENCE = 120
 # Tests may take standard output for themselves.
 lines = os.fdopen(os.dup(1), "w")
 listed = [line.split(" ", 1) for line in Path(__file__).with_name("cpython.modules").read_text().splitlines()]
@@ -23,6 +21,8 @@ left_out = [words[0] for words in listed if len(words) == 2]
 started = []
 sys.addaudithook(lambda event, _: started.append(event) if event in STARTS else None)
 only_left_out = sys.argv[1] == "--left-out"
+# Seconds that one test may take.
+patience = 20 if only_left_out else 120
 # What needs a network, much memory or much time is left out, as the tests' own driver does unless it is told otherwise. These say
 # that they need a network, and mean the loopback.
 LOOPBACK = ["test_socketserver"]
@@ -37,7 +37,7 @@ class Result(unittest.TestResult):
         super().startTest(test)
         self.worst = "ok"
         started.clear()
-        faulthandler.dump_traceback_later(PATIENCE, exit=True, file=sys.__stderr__)
+        faulthandler.dump_traceback_later(patience, exit=True, file=sys.__stderr__)
 
     def stopTest(self, test):
         faulthandler.cancel_dump_traceback_later()
