@@ -1,10 +1,11 @@
 """Runs the tests of modules, and prints a line for each test, `@@ MODULE RESULT NAME`, and `@@ end` behind each module. RESULT is ok,
-failed or skipped; or, whatever came of it, process or network for a test that used one. What `cpython.modules` gives a reason to
-leave out is left out.
+failed or skipped; or, whatever came of it, process for a test that started one. What `cpython.modules` gives a reason to leave
+out is left out; with --left-out, only that is run.
 
-    python cpython.runner.py MODULE ...
+    python cpython.runner.py [--left-out] MODULE ...
 """
 
+import faulthandler
 import os
 import sys
 import traceback
@@ -12,17 +13,19 @@ import unittest
 from pathlib import Path
 from test import support
 
-NEEDS = {"subprocess.Popen": "process", "os.fork": "process", "os.forkpty": "process", "os.exec": "process", "os.posix_spawn": "process",
-         "os.system": "process", "socket.bind": "network", "socket.connect": "network", "socket.getaddrinfo": "network",
-         "socket.gethostbyname": "network"}
+STARTS = ["subprocess.Popen", "os.fork", "os.forkpty", "os.exec", "os.posix_spawn", "os.system"]
 # Tests may take standard output for themselves.
 lines = os.fdopen(os.dup(1), "w")
 listed = [line.split(" ", 1) for line in Path(__file__).with_name("cpython.modules").read_text().splitlines()]
 left_out = [words[0] for words in listed if len(words) == 2]
-needed = set()
-sys.addaudithook(lambda event, _: needed.add(NEEDS[event]) if event in NEEDS else None)
-# What needs a network, much memory or much time is left out, as the tests' own driver does unless it is told otherwise.
-support.use_resources = []
+started = []
+sys.addaudithook(lambda event, _: started.append(event) if event in STARTS else None)
+only_left_out = sys.argv[1] == "--left-out"
+# Seconds that one test may take.
+patience = 20 if only_left_out else 120
+# What needs a network, much memory or much time is left out, as the tests' own driver does unless it is told otherwise. These say
+# that they need a network, and mean the loopback.
+LOOPBACK = ["test_socketserver"]
 
 
 class Result(unittest.TestResult):
@@ -33,10 +36,12 @@ class Result(unittest.TestResult):
     def startTest(self, test):
         super().startTest(test)
         self.worst = "ok"
-        needed.clear()
+        started.clear()
+        faulthandler.dump_traceback_later(patience, exit=True, file=sys.__stderr__)
 
     def stopTest(self, test):
-        result = next(iter(needed), self.worst)
+        faulthandler.cancel_dump_traceback_later()
+        result = "process" if started else self.worst
         print("@@", self.module, result, test.id().removeprefix("test."), file=lines, flush=True)
         super().stopTest(test)
 
@@ -65,11 +70,12 @@ def wanted(tests):
         if isinstance(test, unittest.TestSuite):
             test._tests = list(wanted(test))
             yield test
-        elif not any(f"{test.id().removeprefix('test.')}.".startswith(f"{name}.") for name in left_out):
+        elif only_left_out == any(f"{test.id().removeprefix('test.')}.".startswith(f"{name}.") for name in left_out):
             yield test
 
 
-for module in sys.argv[1:]:
+for module in sys.argv[1 + only_left_out:]:
+    support.use_resources = ["network"] if module in LOOPBACK else []
     try:
         suite = unittest.defaultTestLoader.loadTestsFromName(f"test.{module}")
         unittest.TestSuite(wanted([suite])).run(Result(module))

@@ -38,6 +38,8 @@ pub struct Identity {
     /// The auxiliary vector.
     pub(super) auxiliary: Vec<u8>,
     names: BTreeMap<Tid, [u8; THREAD_NAME_BYTES]>,
+    /// `PR_SET_KEEPCAPS`, of all threads: only kept, since the user never changes.
+    keeps_capabilities: bool,
 }
 
 impl Identity {
@@ -153,11 +155,15 @@ impl<M: Machine> Process<M> {
             prctl::PR_GET_DUMPABLE | prctl::PR_GET_NO_NEW_PRIVS => Ok(1),
             prctl::PR_SET_DUMPABLE if argument <= 1 => Ok(0),
             prctl::PR_SET_NO_NEW_PRIVS if argument == 1 => Ok(0),
+            prctl::PR_GET_KEEPCAPS => Ok(self.identity.keeps_capabilities.into()),
+            prctl::PR_SET_KEEPCAPS if argument <= 1 => {
+                self.identity.keeps_capabilities = argument == 1;
+                Ok(0)
+            }
             prctl::PR_GET_TIMERSLACK => Ok(SLACK_NS),
             prctl::PR_SET_TIMERSLACK
             | prctl::PR_SET_THP_DISABLE
             | prctl::PR_GET_THP_DISABLE
-            | prctl::PR_GET_KEEPCAPS
             | prctl::PR_GET_SECCOMP => Ok(0),
             prctl::PR_CAPBSET_READ if argument <= abi::CAP_LAST_CAP.into() => Ok(u64::from(CAPABLE) >> argument & 1),
             _ => Err(Errno::EINVAL.into()),

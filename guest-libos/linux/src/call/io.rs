@@ -6,6 +6,10 @@ use crate::{
     fs::{self, Copied, Generated, limits::MAX_TRANSFER},
     mm::Access,
 };
+use linux_raw_sys::general as abi;
+
+/// Flags of `splice`. But for that not to wait they say how, which makes no difference here.
+const SPLICE: u64 = (abi::SPLICE_F_MOVE | abi::SPLICE_F_NONBLOCK | abi::SPLICE_F_MORE | abi::SPLICE_F_GIFT) as u64;
 
 /// Bytes of one transfer, as on Linux.
 pub(super) fn clip(bytes: u64) -> u64 {
@@ -115,7 +119,7 @@ impl<M: Machine> Process<M> {
 
     pub(super) fn sendfile(&mut self, to: u64, from: u64, offset: u64, count: u64) -> Answer {
         self.again = None;
-        let start = if offset == 0 { None } else { Some(self.get::<1>(offset)?[0].cast_signed()) };
+        let start = self.start(offset)?;
         let mut result = self.files.sendfile(to as i32, from as i32, start, clip(count) as usize);
         if let Err(fs::Stop::Text(file)) = result {
             self.give_text(from, file)?;
@@ -124,13 +128,29 @@ impl<M: Machine> Process<M> {
         self.copied(result, offset, 0)
     }
 
+    /// An offset where it is given.
+    fn start(&mut self, address: u64) -> Result<Option<i64>, Errno> {
+        if address == 0 {
+            return Ok(None);
+        }
+        let [offset] = self.get(address)?;
+        Ok(Some(offset.cast_signed()))
+    }
+
+    pub(super) fn splice(&mut self, [from, from_at, to, to_at, count, flags]: [u64; 6]) -> Answer {
+        if count == 0 {
+            return Ok(0);
+        }
+        if flags & !SPLICE != 0 {
+            return Err(Errno::EINVAL.into());
+        }
+        let wanted = Copied { count: clip(count) as usize, from: self.start(from_at)?, to: self.start(to_at)? };
+        let result = self.files.splice(wanted, from as i32, to as i32, flags as u32);
+        self.copied(result, from_at, to_at)
+    }
+
     pub(super) fn copy_file_range(&mut self, [from, from_at, to, to_at, count, flags]: [u64; 6]) -> Answer {
-        let start = |process: &mut Self, address: u64| match address {
-            0 => Ok(None),
-            _ => process.get::<1>(address).map(|[offset]| Some(offset.cast_signed())),
-        };
-        let (from_start, to_start) = (start(self, from_at)?, start(self, to_at)?);
-        let wanted = Copied { count: clip(count) as usize, from: from_start, to: to_start };
+        let wanted = Copied { count: clip(count) as usize, from: self.start(from_at)?, to: self.start(to_at)? };
         let result = self.files.copy_file_range(wanted, from as i32, to as i32, flags as u32);
         self.copied(result, from_at, to_at)
     }

@@ -74,7 +74,7 @@ impl<M: Machine> Process<M> {
         );
         let files = match number {
             abi::__NR_sendfile => Some([a as i32, b as i32]),
-            abi::__NR_copy_file_range => Some([a as i32, c as i32]),
+            abi::__NR_copy_file_range | abi::__NR_splice => Some([a as i32, c as i32]),
             abi::__NR_open if truncates(b) => None,
             abi::__NR_openat if truncates(c) => None,
             abi::__NR_creat | abi::__NR_truncate | abi::__NR_openat2 => None,

@@ -51,6 +51,7 @@ impl<M: Machine> Process<M> {
             nr::__NR_pwritev2 => self.writev(a, b, c, offset2(d)),
             nr::__NR_sendfile => self.sendfile(a, b, c, d),
             nr::__NR_copy_file_range => self.copy_file_range(arguments),
+            nr::__NR_splice => self.splice(arguments),
             nr::__NR_lseek => Ok(self.files.lseek(a as i32, b.cast_signed(), c as u32)?),
             nr::__NR_poll => self.poll(a, u64::from(b as u32), Timeout::Ms(c), NO_MASK),
             nr::__NR_ppoll => self.poll(a, u64::from(b as u32), Timeout::Timespec(c), (d, e)),

@@ -48,6 +48,7 @@ mod seek;
 mod size;
 mod skeleton;
 mod socket;
+mod splice;
 mod status;
 mod timer;
 mod transfer;

@@ -40,11 +40,30 @@ impl Pipe {
             let end = buffer.is_empty() || self.writers == 0;
             return if end { Flow::Moved(0) } else { Flow::Wait };
         }
-        for (to, from) in buffer.iter_mut().zip(self.bytes.drain(..count)) {
-            *to = from;
-        }
-        self.edges.write += 1;
+        self.peek(&mut buffer[..count]);
+        self.take(count);
         Flow::Moved(count)
+    }
+
+    /// Bytes that can be written.
+    pub(super) fn room(&self) -> usize {
+        PIPE_CAPACITY - self.bytes.len()
+    }
+
+    /// Copies the first bytes, and leaves them there: how many there were for the buffer.
+    pub(super) fn peek(&self, buffer: &mut [u8]) -> usize {
+        let (front, back) = self.bytes.as_slices();
+        let count = buffer.len().min(self.bytes.len());
+        let (one, other) = buffer[..count].split_at_mut(count.min(front.len()));
+        one.copy_from_slice(&front[..one.len()]);
+        other.copy_from_slice(&back[..other.len()]);
+        count
+    }
+
+    /// Takes the first bytes away.
+    pub(super) fn take(&mut self, count: usize) {
+        self.bytes.drain(..count.min(self.bytes.len()));
+        self.edges.write += 1;
     }
 
     /// Writes what has room; up to `PIPE_BUF` bytes all or nothing.
@@ -55,7 +74,7 @@ impl Pipe {
         if self.readers == 0 {
             return Flow::Broken;
         }
-        let room = PIPE_CAPACITY - self.bytes.len();
+        let room = self.room();
         let count = bytes.len().min(room);
         // As on Linux, trying to write into a full pipe is an edge too.
         self.edges.read += 1;
@@ -70,7 +89,7 @@ impl Pipe {
     pub(super) fn ready(&self, read: bool, write: bool) -> Events {
         let input = Events::IN.when(!self.bytes.is_empty()).and(Events::HUP.when(self.writers == 0));
         // As Linux has it: room for one page makes a pipe writable.
-        let room = PIPE_CAPACITY - self.bytes.len() >= PIPE_ATOMIC;
+        let room = self.room() >= PIPE_ATOMIC;
         let output = Events::OUT.when(room).and(Events::ERR.when(self.readers == 0));
         let none = Events::NONE;
         (if read { input } else { none }).and(if write { output } else { none })

@@ -1,7 +1,7 @@
 //! Sending: bytes go into the queue of whoever is to receive them.
 use super::{
     Address, Control, Family, Kind, Net, SocketId,
-    limits::{MAX_IN_FLIGHT, MESSAGE_COST, MESSAGE_RESERVE},
+    limits::{BUFFER, MAX_IN_FLIGHT, MESSAGE_COST, MESSAGE_RESERVE},
     queue::length,
     socket::State,
 };
@@ -76,8 +76,7 @@ impl Net {
         if family != Family::Unix && self.get(to)?.shut.write && self.get(to)?.shut.read {
             // It said that it reads no more either.
             self.get_mut(to)?.reset();
-            self.get_mut(id)?.reset();
-            return Ok(Some(length(message.parts)));
+            return self.send_to_nobody(id, &message);
         }
         match kind {
             Kind::Stream => self.push_stream(id, to, message, budget),
@@ -92,7 +91,8 @@ impl Net {
             return Err(Errno::EPIPE);
         }
         socket.reset();
-        Ok(Some(length(message.parts)))
+        // No more than the socket has room for: who sends more learns of it.
+        Ok(Some(length(message.parts).min(BUFFER)))
     }
 
     fn fly(&mut self, control: &Control) -> Result<(), Errno> {

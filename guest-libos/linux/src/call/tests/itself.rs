@@ -26,6 +26,11 @@ fn nobody_becomes_anybody_else() {
         (p.try_call(nr::__NR_getgroups, [0, 0]), p.try_call(nr::__NR_setgroups, [0, 0])),
         (Ok(0), Err(Errno::EPERM))
     );
+    for (keep, told) in [(1, Ok(1)), (2, Ok(1)), (0, Ok(0))] {
+        let set = p.try_call(nr::__NR_prctl, [prctl::PR_SET_KEEPCAPS.into(), keep]);
+        assert_eq!(set, if keep > 1 { Err(Errno::EINVAL) } else { Ok(0) });
+        assert_eq!(p.try_call(nr::__NR_prctl, [prctl::PR_GET_KEEPCAPS.into()]), told);
+    }
     p.put(DATA, &[0x2008_0522, 1, 1, 1]);
     assert_eq!((p.try_call(nr::__NR_capget, [DATA, DATA + 8]), p.word(DATA + 8)), (Ok(0), 0x1f | 0x1f << 32));
     p.put(DATA, &[0]);

@@ -2,7 +2,7 @@
 use super::{Events, Fs, NOW, Now, new};
 use crate::{
     errno::Errno,
-    fs::{EpollEvent, Stop, TimerSpec, Wait},
+    fs::{Copied, EpollEvent, Stop, TimerSpec, Wait},
 };
 use linux_raw_sys::general as abi;
 
@@ -91,6 +91,69 @@ fn pipes_are_bounded() {
     fs.close_range(3, u32::MAX, 0).unwrap();
     assert_eq!(fs.held(), held);
     fs.pipe2(0).unwrap();
+}
+
+/// splice(2) at the offsets of both: how many bytes were moved.
+fn splice(fs: &mut Fs, from: i32, to: i32, count: usize, flags: u32) -> Result<usize, Stop> {
+    fs.splice(Copied { count, from: None, to: None }, from, to, flags).map(|copied| copied.count)
+}
+
+#[test]
+fn splice_moves_between_a_pipe_and_anything() {
+    let (mut fs, streams) = new();
+    let file = fs.openat(abi::AT_FDCWD, b"/tmp/file", abi::O_CREAT | abi::O_RDWR, 0o600).unwrap();
+    let [read, write] = fs.pipe2(0).unwrap();
+    let [other, into] = fs.pipe2(0).unwrap();
+    fs.write(file, b"0123456789").unwrap();
+    let (from, mut buffer) = (Copied { count: 4, from: Some(3), to: None }, [0; 16]);
+    assert_eq!(fs.splice(from, file, write, 0), Ok(Copied { count: 4, from: Some(7), to: None }));
+    assert_eq!(splice(&mut fs, file, write, 4, 0), Ok(0), "the file's own offset is at its end");
+    assert_eq!(splice(&mut fs, read, into, 100, 0), Ok(4));
+    let at = Copied { count: 2, from: None, to: Some(1) };
+    assert_eq!(fs.splice(at, other, file, 0), Ok(Copied { count: 2, from: None, to: Some(3) }));
+    assert_eq!((fs.pread(file, &mut buffer, 0), &buffer[..10]), (Ok(10), &b"0343456789"[..]));
+    assert_eq!((splice(&mut fs, other, 1, 9, 0), &streams.borrow().output[..]), (Ok(2), &b"56"[..]));
+    // What the other end has no room for stays.
+    fs.write(write, b"abcdef").unwrap();
+    streams.borrow_mut().room = 4;
+    assert_eq!((splice(&mut fs, read, 1, 9, 0), blocked(splice(&mut fs, read, 1, 9, 0)).0), (Ok(4), 0));
+    assert_eq!((fs.read(read, &mut buffer), &buffer[..2]), (Ok(2), &b"ef"[..]));
+    let (_, reader) = blocked(splice(&mut fs, read, into, 9, 0));
+    assert!(!fs.is_ready(reader));
+    fs.write(into, &[7; 1 << 16]).unwrap();
+    fs.write(write, b"x").unwrap();
+    assert!(fs.is_ready(reader));
+    let (_, writer) = blocked(splice(&mut fs, read, into, 9, 0));
+    assert!(!fs.is_ready(writer));
+    assert_eq!(splice(&mut fs, read, into, 9, abi::SPLICE_F_NONBLOCK), Err(AGAIN));
+    fs.close(other).unwrap();
+    assert_eq!(splice(&mut fs, read, into, 9, 0), Err(Stop::BrokenPipe));
+    fs.close(write).unwrap();
+    assert_eq!((splice(&mut fs, read, file, 9, 0), splice(&mut fs, read, file, 9, 0)), (Ok(1), Ok(0)));
+}
+
+#[test]
+fn splice_refuses_what_it_cannot_move() {
+    let (mut fs, _) = new();
+    let file = fs.openat(abi::AT_FDCWD, b"/tmp/file", abi::O_CREAT | abi::O_RDWR | abi::O_APPEND, 0o600).unwrap();
+    let counter = fs.eventfd2(1, 0).unwrap();
+    let [read, write] = fs.pipe2(0).unwrap();
+    fs.write(write, b"x").unwrap();
+    for (from, to, error) in [
+        (file, file, Errno::EINVAL),
+        (read, file, Errno::EINVAL),
+        (read, write, Errno::EINVAL),
+        (counter, write, Errno::EINVAL),
+        (write, file, Errno::EBADF),
+        (file, read, Errno::EBADF),
+        (99, write, Errno::EBADF),
+    ] {
+        assert_eq!(splice(&mut fs, from, to, 1, 0), Err(error.into()), "{from} {to}");
+    }
+    let both = Copied { count: 1, from: Some(0), to: None };
+    assert_eq!(fs.splice(both, read, file, 0), Err(Errno::ESPIPE.into()));
+    assert_eq!(fs.splice(both, 0, write, 0), Err(Errno::EINVAL.into()), "standard input has no offset");
+    assert_eq!(fs.splice(Copied { from: Some(-1), ..both }, file, write, 0), Err(Errno::EINVAL.into()));
 }
 
 #[test]

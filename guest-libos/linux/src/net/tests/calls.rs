@@ -224,6 +224,20 @@ fn options_are_kept_and_told_back() {
 }
 
 #[test]
+fn whoever_sends_much_to_nobody_learns_of_it() {
+    let (mut fs, _) = new();
+    let server = server(&mut fs, 80, 1);
+    let client = socket(&mut fs, raw::AF_INET, STREAM);
+    fs.connect(client, &v4(80)).unwrap();
+    fs.fcntl(client, abi::F_SETFL, NONBLOCK.into()).unwrap();
+    let (accepted, _) = fs.accept(server, 0).unwrap();
+    fs.close(accepted).unwrap();
+    let much = vec![0; 1 << 20];
+    assert_eq!(fs.writev(client, &[&much, &much], None), Ok(208 << 10));
+    assert_eq!(fs.writev(client, &[&much, &much], None), Err(Stop::BrokenPipe));
+}
+
+#[test]
 fn an_end_without_lingering_is_a_reset() {
     let (mut fs, _) = new();
     let server = server(&mut fs, 80, 1);
