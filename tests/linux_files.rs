@@ -35,7 +35,7 @@ fn compiled(place: &Place, source: &str, name: &str, compiler: &[&str]) -> Optio
 }
 
 /// Status, output and errors of a program on the host.
-pub fn on_host<S: AsRef<OsStr>>(program: &Path, arguments: &[S], input: &str) -> (Option<i32>, String, String) {
+pub(crate) fn on_host<S: AsRef<OsStr>>(program: &Path, arguments: &[S], input: &str) -> (Option<i32>, String, String) {
     let mut command = Command::new(program);
     command.args(arguments).env("LC_ALL", "C").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("it can be started");
@@ -47,12 +47,12 @@ pub fn on_host<S: AsRef<OsStr>>(program: &Path, arguments: &[S], input: &str) ->
 }
 
 /// The same in a VM.
-pub fn in_vm(run: Denali, input: &str) -> (Option<i32>, String, String) {
+pub(crate) fn in_vm(run: Denali, input: &str) -> (Option<i32>, String, String) {
     let done = run.input(input).run();
     (done.status.code(), done.text(), done.stderr.clone())
 }
 
-pub fn directory(place: &Place) -> String {
+pub(crate) fn directory(place: &Place) -> String {
     let directory = place.path("work");
     std::fs::create_dir_all(&directory).expect("a directory");
     directory.to_str().expect("text").to_owned()
@@ -149,7 +149,7 @@ fn a_crash_is_told_with_its_function_and_the_last_calls() {
     assert!(errors.trim_end().ends_with("close = EBADF"), "{errors}");
 }
 
-pub fn rust_program(place: &Place, source: &str, name: &str) -> PathBuf {
+pub(crate) fn rust_program(place: &Place, source: &str, name: &str) -> PathBuf {
     let target = ["--edition=2024", "--target=x86_64-unknown-linux-gnu", "-Ctarget-feature=+crt-static", "-O"];
     let compiler = [&["rustc", "--crate-type=bin", "--crate-name", name][..], &target].concat();
     compiled(place, source, name, &compiler).expect("there is a Rust compiler")
