@@ -49,10 +49,14 @@ fn repack(file: &[u8], name: Option<&str>, needs: &Needs, extras: &Extras) -> an
     let more = extras.read()?;
     let grown: u64 = more.iter().map(|(_, file)| file.len() as u64).sum();
     let files = linux::repack(content, &extras.around, more)?;
+    // As much more as there is in more files; but no more than if it were packed for the first time.
+    let bytes = content.program().len() as u64 + files.iter().map(|(_, file)| file.len() as u64).sum::<u64>();
+    let first = DEFAULT_MEMORY_BYTES + (linux::room(content.program()) + bytes).next_multiple_of(1 << 20);
+    let memory = (old.memory_bytes + grown.next_multiple_of(1 << 20)).min(first.max(old.memory_bytes));
     let request = PackRequest {
         name: name.unwrap_or(&old.name),
         cpu: needs.cpu.unwrap_or(old.cpu),
-        memory_bytes: needs.memory.unwrap_or(old.memory_bytes + grown.next_multiple_of(1 << 20)),
+        memory_bytes: needs.memory.unwrap_or(memory),
         cpu_time_us: needs.cpu_time.map_or(old.cpu_time_us, units::micros),
         wall_time_us: needs.wall_time.map_or(old.wall_time_us, units::micros),
         program: content.program(),
