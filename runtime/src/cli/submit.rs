@@ -299,15 +299,18 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (elf, bundle) = (directory.path().join("elf"), directory.path().join("bundle"));
         std::fs::write(&elf, super::super::program::tests::elf()).unwrap();
-        assert!(Line::try_parse_from(["submit", "--memory", "x", "file"]).is_err());
-        let args =
-            Line::parse_from(["submit", elf.to_str().unwrap(), "--memory", "32MiB", "--wall-time", "5s", "word"]).args;
+        let parse = |file: &std::path::Path, options: &[&str]| {
+            let line = ["submit", "--node", "127.0.0.1:1", file.to_str().unwrap()];
+            Line::try_parse_from(line.iter().chain(options)).map(|line| line.args)
+        };
+        assert!(parse(&elf, &["--memory", "x"]).is_err());
+        let args = parse(&elf, &["--memory", "32MiB", "--wall-time", "5s", "word"]).unwrap();
         assert_eq!(args.arguments, ["word"]);
         let submission = args.submission().unwrap();
         let manifest = &submission.program.manifest;
         assert_eq!((manifest.memory_bytes, manifest.wall_time_us), (32 << 20, 5_000_000));
         std::fs::write(&bundle, denali_protocol::bundle::assemble(&submission.program.content, &[]).unwrap()).unwrap();
-        let other = Line::parse_from(["submit", bundle.to_str().unwrap(), "--memory", "64MiB"]).args;
+        let other = parse(&bundle, &["--memory", "64MiB"]).unwrap();
         let text = failure::text(&other.submission().unwrap_err()).unwrap();
         assert!(text.contains("hint: pack it again"), "{text}");
     }
