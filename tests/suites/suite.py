@@ -12,13 +12,10 @@ import subprocess
 import sys
 import typing
 
-# Where sources and static libraries come from. One release for everybody: what is run is the same everywhere.
-SOURCES = """\
-deb [signed-by={keys}] http://deb.debian.org/debian bookworm main
-deb-src [signed-by={keys}] http://deb.debian.org/debian bookworm main
-deb [signed-by={keys}] http://deb.debian.org/debian-security bookworm-security main
-"""
-KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
+# Where sources and static libraries come from: one release for everybody, so that what is run is the same everywhere.
+RELEASE = "bookworm"
+# Where this machine gets its packages.
+APT = pathlib.Path("/etc/apt")
 
 # What every program finds in its environment, on the host as in a VM.
 ENVIRONMENT = {"PATH": "/bin:/usr/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "TERM": "dumb"}
@@ -36,6 +33,23 @@ class Done(typing.NamedTuple):
     output: bytes
     errors: bytes
     files: dict
+
+
+def sources():
+    """Lines for apt: this machine's own sources of the release, and with them those of source packages."""
+    found = []
+    for path in sorted([*APT.glob("sources.list"), *APT.glob("sources.list.d/*.list")]):
+        found += re.findall(r"^deb +((?:\[.*?\] +)?.*)$", path.read_text(), re.M)
+    for path in sorted(APT.glob("sources.list.d/*.sources")):
+        for paragraph in re.split(r"\n\s*\n", path.read_text()):
+            fields = dict(re.findall(r"^([A-Za-z-]+): *(.*)$", paragraph, re.M))
+            keys = f"[signed-by={fields['Signed-By']}] " if "Signed-By" in fields else ""
+            for suite in fields.get("Suites", "").split():
+                found.append(f"{keys}{fields.get('URIs', '')} {suite} {fields.get('Components', '')}")
+    found = [line for line in found if re.search(rf" {RELEASE}(-security)? ", line)]
+    if not found:
+        sys.exit(f"apt has no sources of {RELEASE} in {APT}: these suites run on Debian 12")
+    return "".join(f"{kind} {line}\n" for line in found for kind in ("deb", "deb-src"))
 
 
 def status(code):
@@ -85,7 +99,7 @@ class Suite:
         if not (apt / "ready").exists():
             for name in ["lists/partial", "cache/archives/partial"]:
                 (apt / name).mkdir(parents=True, exist_ok=True)
-            (apt / "sources.list").write_text(SOURCES.format(keys=KEYS))
+            (apt / "sources.list").write_text(sources())
             configuration.write_text(
                 f'Dir::Etc::SourceList "{apt}/sources.list"; Dir::Etc::SourceParts "-"; Dir::State::Lists "{apt}/lists";\n'
                 f'Dir::Cache "{apt}/cache"; APT::Sandbox::User "";\n'
