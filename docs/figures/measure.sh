@@ -63,7 +63,7 @@ if [[ -x $python ]]; then
     "$python" "$root/samples/python/pack.py" -o "$nbody/python.denali" --denali "$denali" \
         --files "$root/samples/nbody/nbody.py" --argument=-I --argument=/nbody.py >&2
     bench program-python program --rounds 9 --native "taskset -c 0 $python -I $root/samples/nbody/nbody.py" \
-        "$nbody/python.denali" 1000000
+        "$nbody/python.denali" 600000
     programs+=(python)
 fi
 

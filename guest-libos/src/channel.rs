@@ -33,12 +33,14 @@ struct Received {
     start: usize,
     end: usize,
     input_ended: bool,
-    /// What came while a program that had not asked for its arguments looked for input.
-    arguments: Option<Vec<String>>,
 }
 
 static RECEIVED: VmCell<Received> =
-    VmCell::new(Received { frame: [0; FRAME_BYTES_MAX], start: 0, end: 0, input_ended: false, arguments: None });
+    VmCell::new(Received { frame: [0; FRAME_BYTES_MAX], start: 0, end: 0, input_ended: false });
+
+/// Arguments that came while a program that had not asked for them looked for input. Apart from `RECEIVED`, which is all zeros:
+/// so no page of that is in the image.
+static EARLY: VmCell<Option<Vec<String>>> = VmCell::new(None);
 
 impl Received {
     /// The kind of the next message, if there is one; its payload is then `frame[start..end]`.
@@ -68,7 +70,7 @@ impl Received {
             let Some(kind) = self.take() else { return false };
             match kind {
                 INPUT => {}
-                ARGUMENTS => self.arguments = Some(self.parse_arguments()),
+                ARGUMENTS => *EARLY.borrow() = Some(self.parse_arguments()),
                 _ => {
                     self.input_ended = kind == INPUT_END;
                     self.start = self.end;
@@ -110,7 +112,7 @@ impl Received {
 /// The arguments: the first message of every job.
 pub(crate) fn arguments() -> Vec<String> {
     let mut received = RECEIVED.borrow();
-    if let Some(arguments) = received.arguments.take() {
+    if let Some(arguments) = EARLY.borrow().take() {
         return arguments;
     }
     while received.next() != ARGUMENTS {}
