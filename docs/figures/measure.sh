@@ -29,10 +29,10 @@ rounds=(--rounds 60)
 
 # bench NAME ARGUMENTS: what the bench says, as NAME.json. Whole or not there.
 bench() {
-    local name=$1
-    shift
-    echo "measuring: $name (denali bench $*)" >&2
-    "$denali" bench "$@" --json >"$out/$name.json.new"
+    local name=$1 what=$2
+    shift 2
+    echo "measuring: $name (denali bench $what $*)" >&2
+    "$denali" bench "$what" --json "$@" >"$out/$name.json.new"
     mv "$out/$name.json.new" "$out/$name.json"
 }
 
@@ -55,14 +55,14 @@ trap 'rm -rf "$nbody"' EXIT
 programs=()
 if command -v go >/dev/null; then
     CGO_ENABLED=0 go build -o "$nbody/go" "$root/samples/nbody/nbody.go"
-    bench program-go program --rounds 9 --native "taskset -c 0 $nbody/go" "$nbody/go" 5000000 4
+    bench program-go program --rounds 7 --native "taskset -c 0 $nbody/go" "$nbody/go" 5000000 4
     programs+=(go)
 fi
 python=/usr/bin/python3.11
 if [[ -x $python ]]; then
     "$python" "$root/samples/python/pack.py" -o "$nbody/python.denali" --denali "$denali" \
         --files "$root/samples/nbody/nbody.py" --argument=-I --argument=/nbody.py >&2
-    bench program-python program --rounds 9 --native "taskset -c 0 $python -I $root/samples/nbody/nbody.py" \
+    bench program-python program --rounds 7 --native "taskset -c 0 $python -I $root/samples/nbody/nbody.py" \
         "$nbody/python.denali" 600000
     programs+=(python)
 fi

@@ -142,7 +142,7 @@ for call in said("syscall")["calls"]:
     table.row(call["name"], what, call["times_faster"], call["goal"], least=True)
 
 if programs:
-    about = "The planets' paths in Go (four goroutines on one CPU) and Python, starting included; least times of 9 runs."
+    about = "The planets' paths in Go (four goroutines on one CPU) and Python, starting included; least times of 7 runs."
     table = Table("Linux programs that compute: `denali bench program`", about)
     for name in programs:
         program = said(f"program-{name}")
