@@ -88,6 +88,21 @@ fn threads_take_turns_and_signals_come() {
 }
 
 #[test]
+fn odd_corners_are_as_on_the_host() {
+    for (name, compiler) in [
+        ("glibc", &["gcc", "-O1", "-static", "-pthread", "-x", "c"][..]),
+        ("musl", &["musl-gcc", "-O1", "-static", "-pthread", "-x", "c"]),
+    ] {
+        let place = Place::new();
+        let Some(program) = compiled(&place, include_str!("linux_files/corners.c"), name, compiler) else { continue };
+        let none: [&str; 0] = [];
+        let host = on_host(&program, &none, "");
+        assert_eq!(in_vm(place.denali(["run"]).arg(&program), ""), host, "{name}");
+        assert_eq!(host.0, Some(5), "{host:?}");
+    }
+}
+
+#[test]
 fn a_shared_mapping_is_the_file() {
     let place = Place::new();
     let compiler = &["gcc", "-O1", "-static", "-x", "c"];

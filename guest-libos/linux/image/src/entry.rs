@@ -4,7 +4,7 @@
 //! The contract is in [`denali_linux::rewrite`]. No entry is used again before it is left: an interrupt that finds the library
 //! OS at work is only noted, so one stack and one word of each kind are enough.
 
-use crate::cpuid::{KNOWN, Known};
+use crate::cpuid::{KNOWN, Known, LAST};
 use core::{
     arch::{asm, naked_asm},
     cell::UnsafeCell,
@@ -198,8 +198,8 @@ extern "C" fn cpuid() -> ! {
         "pushfq",
         "lea rbx, [rip + {known}]",
         "2:",
-        "cmp dword ptr [rbx + {mask}], 0", // The end.
-        "js 4f",
+        "cmp dword ptr [rbx + {mask}], {last}",
+        "je 4f",
         "cmp [rbx + {leaf}], eax",
         "jne 3f",
         "mov edx, [rbx + {mask}]",
@@ -226,6 +226,7 @@ extern "C" fn cpuid() -> ! {
         stack = sym STACK,
         stack_bytes = const STACK_BYTES,
         known = sym KNOWN,
+        last = const LAST,
         entry_bytes = const size_of::<Known>(),
         leaf = const offset_of!(Known, leaf),
         mask = const offset_of!(Known, mask),

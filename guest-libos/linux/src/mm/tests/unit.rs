@@ -50,6 +50,22 @@ fn rights_change_once_however_many_mappings_there_are() {
 }
 
 #[test]
+fn the_stack_of_a_thread_that_ends_is_not_zeroed() {
+    const DONTNEED: u64 = 4;
+    let zeroed = |flags: u64| {
+        let mut space = space(0);
+        let at = space.mmap(&request(0, 4, WRITE, PRIVATE | flags)).unwrap();
+        space.madvise(at, 4 * PAGE_BYTES, DONTNEED).unwrap();
+        // Of what is mapped there next, whatever it is, all is.
+        let before = space.pages().zeroed.len();
+        space.munmap(at, 4 * PAGE_BYTES).unwrap();
+        space.mmap(&request(at, 4, WRITE, FIXED)).unwrap();
+        (before, space.pages().zeroed.len())
+    };
+    assert_eq!((zeroed(0), zeroed(0x2_0000)), ((4, 4), (0, 4)));
+}
+
+#[test]
 fn code_can_be_written_until_it_is_code() {
     const EXECUTE: u64 = 5;
     let mut space = space(4);
