@@ -9,7 +9,7 @@ mod pace;
 mod rules;
 
 use denali_protocol::limits;
-use denali_vmm::worker::message::{Command, Report, RunId, Start};
+use denali_vmm::worker::message::{Command, Lack, Report, RunId, Start};
 use link::Link;
 pub(crate) use link::LinkError;
 use rules::Runs;
@@ -18,7 +18,7 @@ use std::{
     io,
     os::fd::OwnedFd,
     process::{ExitStatus, Stdio},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 use tokio::process::Child;
@@ -38,6 +38,9 @@ pub(crate) enum SpawnError {
     /// The worker says what this host lacks.
     #[error("{0}")]
     NotReady(String),
+    /// The policy wants more of a jail than this host gives.
+    #[error("the policy wants a whole jail for workers, and this host does not give {0}")]
+    Jail(String),
     /// The worker died before it was ready.
     #[error("the worker did not start: {0}")]
     Died(#[from] Death),
@@ -77,6 +80,10 @@ struct Shared {
     link: Link,
     runs: Mutex<Runs>,
     child: Mutex<Option<Child>>,
+    /// What this host could not give for its jail.
+    lacks: OnceLock<Vec<Lack>>,
+    /// The process that holds the VMs, where the child has it in a namespace of processes.
+    process: OnceLock<u32>,
 }
 
 /// Receives the reports of one worker process, each checked against the rules. Must be read all the time: whoever stops
@@ -110,10 +117,19 @@ impl Worker {
         socket: std::os::unix::net::UnixStream,
         child: Option<Child>,
     ) -> Result<(Self, Reports), SpawnError> {
-        let shared = Arc::new(Shared { link: Link::new(socket)?, runs: Mutex::default(), child: Mutex::new(child) });
+        let shared = Arc::new(Shared {
+            link: Link::new(socket)?,
+            runs: Mutex::default(),
+            child: Mutex::new(child),
+            lacks: OnceLock::new(),
+            process: OnceLock::new(),
+        });
         let mut reports = Reports(Arc::clone(&shared));
         match tokio::time::timeout(READY_TIMEOUT, reports.next()).await {
-            Ok(Ok(Report::Ready(Ok(())))) => Ok((Self(shared), reports)),
+            Ok(Ok(Report::Ready(Ok(lacks)))) => {
+                let _ = shared.lacks.set(lacks);
+                Ok((Self(shared), reports))
+            }
             Ok(Ok(Report::Ready(Err(lack)))) => Err(SpawnError::NotReady(lack)),
             Ok(Ok(_)) => Err(Death::from(Violation::NotReady).into()),
             Ok(Err(death)) => Err(death.into()),
@@ -154,9 +170,20 @@ impl Worker {
         self.0.link.is_open()
     }
 
-    /// The process, while it lives.
+    /// What this host could not give for its jail.
+    pub(crate) fn lacks(&self) -> &[Lack] {
+        self.0.lacks.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// The process that holds the VMs, while it lives.
     pub(crate) fn pid(&self) -> Option<u32> {
-        self.0.child.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(Child::id)
+        let child = self.0.child.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(Child::id)?;
+        // The child is the worker, or waits for it alone.
+        let only_child = || {
+            let children = std::fs::read_to_string(format!("/proc/{child}/task/{child}/children")).ok()?;
+            children.trim().parse().ok()
+        };
+        Some(*self.0.process.get_or_init(|| only_child().unwrap_or(child)))
     }
 
     /// Kills the process now.

@@ -94,7 +94,9 @@ impl Node {
 
     /// The ids of its worker processes, also of those that wait for work.
     pub(crate) fn workers(&self) -> Vec<u32> {
-        children(self.running.id())
+        // Each lives in a namespace of processes, beside one that waits for it outside.
+        let inner = |launcher: u32| children(launcher).first().copied().unwrap_or(launcher);
+        children(self.running.id()).into_iter().map(inner).collect()
     }
 
     /// The id of a worker process that computes, and is none of `others`.

@@ -12,11 +12,15 @@
 //! | [`swap`] | where whole idle VMs wait on disk |
 //! | `vm` | one VM from its first instruction to its end |
 //! | [`measure`] | VMs in the calling process, for benches |
+//! | [`jail`] | what a worker gives up before its first guest |
 //! | [`worker`] | the process that holds the VMs of one tenant |
 
+#[cfg(feature = "planted-exploit")]
+mod exploit;
 mod sabotage;
 
 pub mod gateway;
+pub mod jail;
 pub mod kvm;
 pub mod machine;
 pub mod measure;

@@ -106,6 +106,8 @@ pub struct NodeInfo {
     pub slots: u32,
     /// The largest limits that it grants this client for an unsigned bundle; absent where it denies them.
     pub unsigned: Option<Limits>,
+    /// What its host did not give for the jail that jobs are held in, in words; nothing where it is whole.
+    pub jail_lacks: Vec<String>,
 }
 
 /// Where a job or an array stands: how many of its jobs are in which state.

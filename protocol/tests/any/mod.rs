@@ -176,7 +176,14 @@ pub(crate) fn response() -> impl Strategy<Value = Response> {
     prop_oneof![
         (public_key(), ".{0,9}", any::<[u64; 4]>()).prop_map(|(node, version, [a, b, c, d])| {
             let unsigned = Limits { memory_bytes: a, cpu_time_us: b, wall_time_us: c, output_bytes: d };
-            Response::Info(NodeInfo { node, version, cpu: CpuModel::V3, slots: 2, unsigned: Some(unsigned) })
+            Response::Info(NodeInfo {
+                node,
+                version,
+                cpu: CpuModel::V3,
+                slots: 2,
+                unsigned: Some(unsigned),
+                jail_lacks: vec!["Landlock: no".to_owned()],
+            })
         }),
         any::<bool>().prop_map(|new| Response::Accepted { new }),
         vec(job_status(), 0..3).prop_map(|jobs| Response::List { jobs, more: true }),

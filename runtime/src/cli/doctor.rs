@@ -1,7 +1,7 @@
 //! `denali doctor`: checks whether this machine can run VMs and jobs, and says what to do where it can't.
 
-use super::{failure, print, units};
-use crate::home::Home;
+use super::{failure, print, runtime::block_on, units};
+use crate::{home::Home, worker::Worker};
 use denali_protocol::bundle::CpuModel;
 use denali_vmm::kvm::{Host, HostError};
 use rustix::process::Resource;
@@ -62,7 +62,7 @@ struct Report<'a> {
 }
 
 pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
-    let mut findings = vec![kvm(), cpu(), kernel(), starts(), memory(), descriptors(), config()];
+    let mut findings = vec![kvm(), jail(), cpu(), kernel(), starts(), memory(), descriptors(), config()];
     findings.extend(args.data.as_deref().map(|data| writable("data directory", data)));
     let ok = findings.iter().all(|finding| finding.level != Level::Fail);
     if args.json {
@@ -104,6 +104,7 @@ fn kvm() -> Finding {
             "join its group, then log in again: sudo usermod -aG kvm \"$USER\"",
         ),
         HostError::Open(_) => (error.to_string(), "look at what the kernel says: sudo dmesg | grep -i kvm"),
+        HostError::Random => (error.to_string(), "look at what the kernel says: sudo dmesg | grep -i random"),
         HostError::Pagemap(_) => (error.to_string(), "mount /proc"),
         HostError::Cpu { .. } => (error.to_string(), "use a newer machine, or a virtual machine that shows its CPU"),
         HostError::ApiVersion(_) | HostError::Capability(_) | HostError::Call { .. } => {
@@ -111,6 +112,29 @@ fn kvm() -> Finding {
         }
     };
     Finding::bad("kvm", Level::Fail, detail, advice)
+}
+
+/// What the host gives for the jail of workers: one is started, and says.
+fn jail() -> Finding {
+    let spawned = block_on(async {
+        let (worker, _) = Worker::spawn().await?;
+        Ok(worker.lacks().iter().map(ToString::to_string).collect::<Vec<_>>())
+    });
+    match spawned {
+        Ok(lacks) if lacks.is_empty() => {
+            Finding::ok("jail", "a worker has no rights, files, network or other processes")
+        }
+        Ok(lacks) => Finding::bad(
+            "jail",
+            Level::Warn,
+            format!("a worker goes without {}", lacks.join("; ")),
+            "allow user namespaces, and use Linux 6.12 or later with Landlock; `jail = \"whole\"` under [node] of the policy \
+             insists",
+        ),
+        Err(error) => {
+            Finding::bad("jail", Level::Fail, format!("no worker starts: {error:#}"), "mend what is above first")
+        }
+    }
 }
 
 /// What guests are offered of the CPU, and whether they are shown only that.

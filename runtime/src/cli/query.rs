@@ -16,13 +16,14 @@ use denali_protocol::{
 use serde::Serialize;
 use std::process::ExitCode;
 
-/// Show where a job stands.
+/// Show where a job stands, or, without one, what a node is.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  denali status hello-0123456789abcdef --node 127.0.0.1:4900")]
+#[command(after_help = "Examples:\n  denali status hello-0123456789abcdef --node 127.0.0.1:4900\n  \
+                        denali status --node 127.0.0.1:4900")]
 pub(crate) struct StatusArgs {
     /// The job or array.
     #[arg(value_parser = job_id)]
-    job: JobId,
+    job: Option<JobId>,
     #[command(flatten)]
     connect: connect::NodeArgs,
     /// Print JSON.
@@ -107,11 +108,49 @@ pub(crate) fn pending(status: &JobStatus) -> u32 {
 
 pub(crate) fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     block_on(async {
-        let question = async |connected: &Connected| connected.session.status(&args.job).await;
+        let Some(job) = &args.job else { return node_status(args).await };
+        let question = async |connected: &Connected| connected.session.status(job).await;
         let (connected, status) = connect::ask(&args.connect, question, SessionError::is_transient).await?;
         connected.session.close().await;
-        show(&known(status, &args.job, &connected.options)?, args.json)
+        show(&known(status, job, &connected.options)?, args.json)
     })
+}
+
+#[derive(Serialize)]
+struct NodeLine {
+    node: String,
+    version: String,
+    cpu: String,
+    slots: u32,
+    jail_lacks: Vec<String>,
+}
+
+async fn node_status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
+    let connected = connect::connect(&args.connect).await?;
+    let info = connected.session.info().await?;
+    connected.session.close().await;
+    let line = NodeLine {
+        node: info.node.to_string(),
+        version: printable(&info.version),
+        cpu: info.cpu.to_string(),
+        slots: info.slots,
+        jail_lacks: info.jail_lacks.iter().map(|lack| printable(lack)).collect(),
+    };
+    if args.json {
+        print::json(&line)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    print::line(format!("node     {}", line.node))?;
+    print::line(format!("version  {}", line.version))?;
+    print::line(format!("cpu      {}", line.cpu))?;
+    print::line(format!("slots    {}", line.slots))?;
+    if line.jail_lacks.is_empty() {
+        print::line("jail     whole")?;
+    }
+    for lack in &line.jail_lacks {
+        print::line(format!("jail     lacks {lack}"))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) fn cancel(args: &CancelArgs) -> anyhow::Result<ExitCode> {

@@ -133,7 +133,11 @@ impl Node {
         policy.node.swap_directory.get_or_insert_with(|| data.path().to_owned());
         let key = data.key()?;
         // A node that cannot run jobs must not accept any.
-        let spare = launcher.0().await?;
+        let launcher = Launcher(launcher.0, policy.node.jail);
+        let spare = launcher.launch().await?;
+        for lack in spare.0.lacks() {
+            tracing::warn!("workers go without a part of their jail: {lack}");
+        }
         let store = Store::open(data.path())?;
         let endpoint = transport::server_endpoint(options.listen, &key)?;
         let address = endpoint.local_addr()?;

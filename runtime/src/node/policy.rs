@@ -97,6 +97,8 @@ pub(crate) struct NodeShare {
     pub(crate) swap: u64,
     /// Where that is; absent for the data directory.
     pub(crate) swap_directory: Option<PathBuf>,
+    /// How much of a jail workers must have.
+    pub(crate) jail: Jail,
     /// Whether a job may run in a VM in which an earlier job of the same client and bundle ran, put back to its start.
     pub(crate) reimage: bool,
     /// Jobs that wait or run, for all clients together.
@@ -121,6 +123,7 @@ impl Default for NodeShare {
             memory: host_memory() / 2,
             swap: 0,
             swap_directory: None,
+            jail: Jail::Partial,
             reimage: true,
             queue_jobs: 1_000_000,
             store: 20 << 30,
@@ -141,6 +144,17 @@ pub(crate) fn host_memory() -> u64 {
     let system = rustix::system::sysinfo();
     #[allow(clippy::useless_conversion, reason = "narrower on other architectures")]
     u64::from(system.totalram).saturating_mul(u64::from(system.mem_unit))
+}
+
+/// How much of a jail workers must have. Seccomp and no privileges they have in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Jail {
+    /// What this host gives.
+    #[default]
+    Partial,
+    /// All of it: no worker starts where a measure is refused.
+    Whole,
 }
 
 /// Who may ask, and for how much at once.

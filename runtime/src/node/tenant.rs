@@ -21,7 +21,7 @@ pub(crate) use ledger::Used;
 use super::{
     engine::Engine,
     job::Run,
-    policy::NodeShare,
+    policy::{Jail, NodeShare},
     shares::{Shares, WorkerId},
 };
 use crate::worker::{Reports, SpawnError, Worker};
@@ -34,7 +34,7 @@ use std::{
     os::fd::OwnedFd,
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -46,13 +46,22 @@ const IDLE: Duration = Duration::from_secs(30);
 
 type Spawned = Result<(Worker, Reports), SpawnError>;
 
-/// How workers are started.
+/// How workers are started, and what jail they must have.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Launcher(pub(crate) fn() -> Pin<Box<dyn Future<Output = Spawned> + Send>>);
+pub(crate) struct Launcher(pub(crate) fn() -> Pin<Box<dyn Future<Output = Spawned> + Send>>, pub(crate) Jail);
 
 impl Launcher {
     /// Worker processes of this binary.
-    pub(crate) const PROCESS: Self = Self(|| Box::pin(Worker::spawn()));
+    pub(crate) const PROCESS: Self = Self(|| Box::pin(Worker::spawn()), Jail::Partial);
+
+    /// Starts a worker.
+    pub(crate) async fn launch(self) -> Spawned {
+        let (worker, reports) = self.0().await?;
+        match (self.1, worker.lacks().first()) {
+            (Jail::Whole, Some(lack)) => Err(SpawnError::Jail(lack.to_string())),
+            _ => Ok((worker, reports)),
+        }
+    }
 }
 
 /// A run that is to be started on a worker of its client.
@@ -80,6 +89,8 @@ pub(crate) struct Tenants {
     next: AtomicU64,
     roll: Mutex<Roll>,
     spare: Mutex<Spare>,
+    /// What the host did not give for the jail of the first worker, in words.
+    jail_lacks: OnceLock<Vec<String>>,
 }
 
 /// A worker that no client has used: the next client's first job need not wait for one to start.
@@ -140,7 +151,13 @@ impl Tenants {
             next: AtomicU64::new(1),
             roll: Mutex::default(),
             spare: Mutex::default(),
+            jail_lacks: OnceLock::new(),
         }
+    }
+
+    /// What this host did not give for the jail of workers, in words.
+    pub(crate) fn jail_lacks(&self) -> &[String] {
+        self.jail_lacks.get().map_or(&[], Vec::as_slice)
     }
 
     fn spare(&self) -> MutexGuard<'_, Spare> {
@@ -158,7 +175,11 @@ impl Tenants {
 
     /// Keeps a worker that no client has used, or hears that none could be started.
     pub(crate) fn keep_spare(&self, worker: impl Into<Option<(Worker, Reports)>>) {
-        *self.spare() = Spare { worker: worker.into(), coming: false };
+        let worker = worker.into();
+        if let Some((worker, _)) = &worker {
+            self.jail_lacks.get_or_init(|| worker.lacks().iter().map(ToString::to_string).collect());
+        }
+        *self.spare() = Spare { worker, coming: false };
     }
 
     /// Nobody has listened to it since it was started: it may be dead.

@@ -1,6 +1,7 @@
 //! A whole node on loopback, with workers in the test process.
 
 use super::*;
+use crate::node::policy::Jail;
 use crate::{
     transport::{connect, read_frame, write_body, write_frame},
     worker::fake,
@@ -20,7 +21,7 @@ mod jobs;
 mod restart;
 mod server;
 
-const FAKE: Launcher = Launcher(fake::launch);
+const FAKE: Launcher = Launcher(fake::launch, Jail::Partial);
 
 struct Grid {
     data: tempfile::TempDir,

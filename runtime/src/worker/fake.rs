@@ -42,7 +42,7 @@ fn serve(socket: UnixStream) {
         status: Status::default(),
         told: (None, None, None),
     };
-    worker.say(&Report::Ready(Ok(())));
+    worker.say(&Report::Ready(Ok(Vec::new())));
     while let Some(command) = worker.command() {
         match command {
             Command::Start(start) => {
@@ -246,7 +246,7 @@ impl Fake {
                 self.print(run, Channel::Output, b"and another thing");
                 return Some(());
             }
-            "ready-again" => self.say(&Report::Ready(Ok(()))),
+            "ready-again" => self.say(&Report::Ready(Ok(Vec::new()))),
             _ => status = 99,
         }
         self.end(run, Outcome::Exited(status));

@@ -7,7 +7,7 @@ use denali_protocol::{
     limits,
     receipt::StartPath,
 };
-use denali_vmm::worker::message::{Report, RunId, Start};
+use denali_vmm::worker::message::{Lack, Report, RunId, Start};
 use std::{
     collections::{BTreeSet, HashMap},
     time::Instant,
@@ -19,6 +19,9 @@ const VMS_BEHIND: i64 = 4096;
 
 /// Nor further ahead: VMs that could not be built took the names between.
 const VMS_AHEAD: i64 = 1 << 32;
+
+/// Measures that a jail can lack, and more.
+const LACKS: usize = 32;
 
 /// A report that no honest worker sends.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -143,6 +146,8 @@ impl Runs {
             Report::Ready(_) if self.ready => Err(Violation::ReadyTwice),
             Report::Ready(result) => {
                 self.ready = true;
+                let clipped = |lack: Lack| Lack { why: clip(&lack.why), ..lack };
+                let result = result.map(|lacks| lacks.into_iter().take(LACKS).map(clipped).collect());
                 Ok(Report::Ready(result.map_err(|text| clip(&text))))
             }
             Report::Status(_) if !self.ready => Err(Violation::NotReady),

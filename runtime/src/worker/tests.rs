@@ -109,7 +109,7 @@ async fn a_worker_that_says_nothing_is_given_up() {
 #[tokio::test]
 async fn a_worker_that_does_not_read_cannot_make_this_process_grow() {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
-    theirs.write_all(&frame::encode(&Report::Ready(Ok(()))).unwrap()).unwrap();
+    theirs.write_all(&frame::encode(&Report::Ready(Ok(Vec::new()))).unwrap()).unwrap();
     let (worker, mut reports) = Worker::adopt(ours, None).await.unwrap();
     let sent = (0..1_000_000).take_while(|run| worker.cancel(RunId(*run)).is_ok()).count();
     assert!((1_000..100_000).contains(&sent), "{sent}");
@@ -119,7 +119,7 @@ async fn a_worker_that_does_not_read_cannot_make_this_process_grow() {
 #[test]
 fn texts_from_a_worker_are_clipped_and_printable() {
     let mut runs = Runs::default();
-    runs.admit(Report::Ready(Ok(()))).unwrap();
+    runs.admit(Report::Ready(Ok(Vec::new()))).unwrap();
     runs.begin(&start(1, ""));
     let outcome = Outcome::Unstartable("\u{1b}[2Jé".repeat(100_000));
     let report = runs.admit(Report::Ended { run: RunId(1), outcome, usage: Default::default() }).unwrap();
@@ -130,7 +130,7 @@ fn texts_from_a_worker_are_clipped_and_printable() {
 #[test]
 fn no_vm_has_the_name_of_another() {
     let mut runs = Runs::default();
-    runs.admit(Report::Ready(Ok(()))).unwrap();
+    runs.admit(Report::Ready(Ok(Vec::new()))).unwrap();
     let mut run = 0;
     let mut started = |vm: u64| {
         run += 1;
@@ -148,7 +148,7 @@ fn no_vm_has_the_name_of_another() {
 #[test]
 fn a_run_ends_at_its_own_limits() {
     let mut runs = Runs::default();
-    runs.admit(Report::Ready(Ok(()))).unwrap();
+    runs.admit(Report::Ready(Ok(Vec::new()))).unwrap();
     let mut vm = 0;
     let mut end = |outcome: Outcome| {
         vm += 1;

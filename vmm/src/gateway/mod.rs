@@ -20,7 +20,6 @@ use denali_protocol::{
 };
 use message::{Message, MessageError};
 use outbox::Outbox;
-use std::{io, os::fd::BorrowedFd};
 
 pub(crate) use datagram::{GATEWAY_IP, Link, VM_IP};
 pub(crate) use feed::Feed;
@@ -59,8 +58,6 @@ pub(crate) enum GatewayError {
     FileAndDirectory,
     #[error("more than {limit_bytes} bytes of output")]
     OutputLimit { limit_bytes: u64 },
-    #[error("the input can't be read: {0}")]
-    Input(#[from] io::Error),
 }
 
 /// What ends the VM: a fault, whose instruction pointer only the VM knows, or an outcome.
@@ -79,7 +76,6 @@ impl From<GatewayError> for Verdict {
                 Self::Fault(FaultCause::JobChannel { detail: error.to_string() })
             }
             GatewayError::OutputLimit { limit_bytes } => Self::Outcome(Outcome::OutputLimit { limit_bytes }),
-            GatewayError::Input(_) => Self::Outcome(Outcome::Lost(error.to_string())),
         }
     }
 }
@@ -148,22 +144,12 @@ impl Gateway {
         self.held
     }
 
-    /// The input, where more of it can only come after this descriptor becomes readable.
-    pub(crate) fn awaited_input(&self) -> Option<BorrowedFd<'_>> {
-        self.feed.awaited()
-    }
-
-    /// The input's descriptor, if it comes from one.
-    pub(crate) fn input(&self) -> Option<BorrowedFd<'_>> {
-        self.feed.descriptor()
-    }
-
-    /// Bytes of messages that the guest has not got.
+    /// Bytes of input that came and that the guest has not got.
     pub(crate) fn input_left(&self) -> usize {
         self.feed.held()
     }
 
-    /// More input, for a feed of messages.
+    /// More input; whether it is the last.
     pub(crate) fn feed(&mut self, bytes: Vec<u8>, end: bool) {
         self.feed.push(bytes, end);
     }
@@ -191,13 +177,14 @@ impl Gateway {
         }
     }
 
-    fn fill(&mut self, bench: &mut Bench<'_>) -> Result<(), GatewayError> {
+    /// Gives the guest what input there is, as far as there is room.
+    pub(crate) fn fill(&mut self, bench: &mut Bench<'_>) -> Result<(), GatewayError> {
         loop {
             let room = self.cable.room(bench.memory)?;
             if room < UDP_HEADERS_BYTES + feed::MESSAGE_BYTES_MIN {
                 return Ok(());
             }
-            if !self.feed.next(&self.link, bench.frame, room)? {
+            if !self.feed.next(&self.link, bench.frame, room) {
                 return Ok(());
             }
             self.cable.put(bench.memory, bench.frame);

@@ -3,7 +3,15 @@
 use super::{cpuid, pagemap::Pagemap};
 use denali_protocol::bundle::CpuModel;
 use kvm_ioctls::{Cap, Kvm};
-use std::{io, sync::OnceLock};
+use rand_chacha::{
+    ChaCha20Rng,
+    rand_core::{Rng, SeedableRng},
+};
+use ring::rand::{SecureRandom, SystemRandom};
+use std::{
+    io,
+    sync::{Mutex, OnceLock, PoisonError},
+};
 
 /// `/dev/kvm`, open and checked.
 #[derive(Debug)]
@@ -13,6 +21,8 @@ pub struct Host {
     pub(crate) pagemap: Pagemap,
     /// Frequency of the time-stamp counter, in Hz.
     pub(crate) tsc_hz: u64,
+    /// Gives the VMs their seeds: a thread that runs guests can't ask the kernel for them.
+    seeds: Mutex<ChaCha20Rng>,
 }
 
 /// What the host lacks. The operator can mend it.
@@ -44,6 +54,9 @@ pub enum HostError {
         /// The kernel's answer.
         error: io::Error,
     },
+    /// The kernel gives no random numbers.
+    #[error("the kernel gives no random numbers")]
+    Random,
     /// `/proc` is missing.
     #[error("/proc/self/pagemap can't be read: {0}")]
     Pagemap(io::Error),
@@ -58,12 +71,13 @@ pub enum HostError {
 }
 
 /// What Denali needs beyond the API's base.
-const CAPABILITIES: [(Cap, &str); 5] = [
+const CAPABILITIES: [(Cap, &str); 6] = [
     (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
     (Cap::SyncRegs, "KVM_CAP_SYNC_REGS"),
     (Cap::Xsave, "KVM_CAP_XSAVE"),
     (Cap::ImmediateExit, "KVM_CAP_IMMEDIATE_EXIT"),
     (Cap::GetTscKhz, "KVM_CAP_GET_TSC_KHZ"),
+    (Cap::X86MsrFilter, "KVM_CAP_X86_MSR_FILTER"),
 ];
 
 impl Host {
@@ -91,9 +105,19 @@ impl Host {
         let vcpu = call("KVM_CREATE_VCPU", vm.create_vcpu(0))?;
         let tsc_khz = call("KVM_GET_TSC_KHZ", vcpu.get_tsc_khz())?;
         let pagemap = Pagemap::open().map_err(HostError::Pagemap)?;
-        let host = Self { kvm, pagemap, tsc_hz: u64::from(tsc_khz) * 1000 };
+        let mut seed = [0; 32];
+        SystemRandom::new().fill(&mut seed).map_err(|_| HostError::Random)?;
+        let seeds = Mutex::new(ChaCha20Rng::from_seed(seed));
+        let host = Self { kvm, pagemap, tsc_hz: u64::from(tsc_khz) * 1000, seeds };
         Self::offers(CpuModel::V2)?;
         Ok(host)
+    }
+
+    /// Random numbers for one VM.
+    pub(crate) fn random_seed(&self) -> [u8; 32] {
+        let mut seed = [0; 32];
+        self.seeds.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(&mut seed);
+        seed
     }
 
     /// Whether guests can have `model`.

@@ -5,6 +5,7 @@
 mod cpuid;
 mod exit;
 mod host;
+pub(crate) mod ioctls;
 mod memory;
 mod pagemap;
 mod selectors;

@@ -44,6 +44,9 @@ struct Region {
 
 ioctl_iowr_nr!(PAGEMAP_SCAN, b'f' as u32, 16, Scan);
 
+/// The number of that call.
+pub(super) const PAGEMAP_SCAN_CALL: u64 = 3 << 30 | (size_of::<Scan>() as u64) << 16 | (b'f' as u64) << 8 | 16;
+
 const FILE: u64 = 1 << 2;
 const PRESENT: u64 = 1 << 3;
 const SWAPPED: u64 = 1 << 4;

@@ -99,21 +99,22 @@ fn handle(signal: libc::c_int, handler: libc::sighandler_t) -> io::Result<()> {
 /// A thread of this process that may be interrupted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Thread {
+    process: libc::pid_t,
     tid: libc::pid_t,
 }
 
 impl Thread {
     /// The calling thread.
     pub(crate) fn current() -> Self {
-        Self { tid: rustix::thread::gettid().as_raw_pid() }
+        let process = rustix::process::getpid().as_raw_pid();
+        Self { process, tid: rustix::thread::gettid().as_raw_pid() }
     }
 
     /// Interrupts the system call that the thread is in. A thread that has ended is left alone.
     pub(crate) fn kick(self) {
-        let process = rustix::process::getpid().as_raw_pid();
         // SAFETY: tgkill takes plain numbers. It reaches only threads of this very process, all of which have the
         // handler installed, so a reused thread id costs another thread one exit at the most.
-        unsafe { libc::syscall(libc::SYS_tgkill, process, self.tid, KICK_SIGNAL) };
+        unsafe { libc::syscall(libc::SYS_tgkill, self.process, self.tid, KICK_SIGNAL) };
     }
 }
 

@@ -21,7 +21,7 @@ use kvm_bindings::{
     KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, Msrs, kvm_device_attr, kvm_msr_entry, kvm_sregs,
     kvm_userspace_memory_region, kvm_vcpu_events, kvm_xcr, kvm_xcrs, kvm_xsave,
 };
-use kvm_ioctls::{SyncReg, VcpuFd, VmFd};
+use kvm_ioctls::{MsrFilterDefaultAction, MsrFilterRange, MsrFilterRangeFlags, SyncReg, VcpuFd, VmFd};
 use std::io;
 use vmm_sys_util::{ioctl::ioctl_with_ref, ioctl_iow_nr};
 
@@ -74,6 +74,7 @@ impl VirtualMachine {
                 made => break made.map_err(failed("create a VM"))?,
             }
         };
+        deny_msrs(&vm)?;
         add_memory(&vm, &memory.region)?;
         let mut vcpu = vm.create_vcpu(0).map_err(failed("create a virtual CPU"))?;
         vcpu.set_cpuid2(&cpuid::leaves(model)).map_err(failed("set CPUID"))?;
@@ -254,6 +255,14 @@ fn add_memory(vm: &VmFd, region: &vm_memory::MmapRegion) -> Result<(), MachineEr
     // SAFETY: the region is a mapping of this process of exactly that size, and `VirtualMachine` keeps it alive for as
     // long as the VM; there is no other slot.
     unsafe { vm.set_user_memory_region(region) }.map_err(failed("give the VM its memory"))
+}
+
+/// The guest may read and write none. It can't anyway, at CPL 3: this holds should it ever get out of there.
+fn deny_msrs(vm: &VmFd) -> Result<(), MachineError> {
+    // KVM takes no filter without a range. This one allows nothing either.
+    let flags = MsrFilterRangeFlags::READ | MsrFilterRangeFlags::WRITE;
+    let none = MsrFilterRange { flags, base: 0, msr_count: 1, bitmap: &[0] };
+    vm.set_msr_filter(MsrFilterDefaultAction::DENY, &[none]).map_err(failed("deny a VM its MSRs"))
 }
 
 fn set_xcr0(vcpu: &VcpuFd, model: CpuModel) -> Result<(), MachineError> {

@@ -47,8 +47,6 @@ pub(crate) enum HardwareError {
     Tables(#[from] ChangeError),
     #[error("so much of a VM's memory changed that a new VM costs less")]
     Large,
-    #[error("the host has no random numbers")]
-    Random,
     #[error("touching a VM's pages before its start ended with {0:?}")]
     Touch(Exit),
     #[error("a VM was left in the middle of an exception")]

@@ -28,10 +28,7 @@ use denali_protocol::{
     receipt::StartPath,
 };
 use interrupt::Told;
-use std::{
-    os::fd::BorrowedFd,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 /// A VM, with the hardware that it runs in; or, on disk, with something in its stead.
 pub(crate) struct Vm<H = Hardware> {
@@ -101,16 +98,6 @@ impl<H> Vm<H> {
     /// How it was started.
     pub(crate) fn path(&self) -> StartPath {
         self.path
-    }
-
-    /// The input's descriptor, where the VM may wait for it.
-    pub(crate) fn awaited_input(&self) -> Option<BorrowedFd<'_>> {
-        self.gateway.awaited_input()
-    }
-
-    /// The input's descriptor, if it comes from one.
-    pub(crate) fn input(&self) -> Option<BorrowedFd<'_>> {
-        self.gateway.input()
     }
 
     /// Bytes of input that it has not got.

@@ -10,7 +10,7 @@ use denali_protocol::{
     codec,
     job::{Clock, Outcome, Usage},
 };
-use std::{ops::Range, os::fd::BorrowedFd, sync::Arc, time::Instant};
+use std::{ops::Range, sync::Arc, time::Instant};
 use vm_memory::{Bytes, VolatileSlice};
 
 /// A VM on disk.
@@ -112,11 +112,6 @@ impl Asleep {
     pub(crate) fn over(&self) -> Option<Outcome> {
         let over = self.vm.deadline().is_some_and(|deadline| deadline <= Instant::now());
         over.then_some(Outcome::TimeLimit { clock: Clock::Wall, limit_us: self.vm.limits.wall_time_us })
-    }
-
-    /// The input's descriptor.
-    pub(crate) fn input(&self) -> Option<BorrowedFd<'_>> {
-        self.vm.input()
     }
 
     /// It will not be brought back. Gives what it used.

@@ -23,7 +23,6 @@ use denali_protocol::{
     job::{Exits, Limits, VmId},
     receipt::StartPath,
 };
-use ring::rand::{SecureRandom, SystemRandom};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// One job, to be given to one VM.
@@ -43,9 +42,9 @@ pub(crate) struct ArgumentsError {
 }
 
 impl Assignment {
-    /// Whether a VM can be given this job at all.
-    pub(crate) fn check(&self) -> Result<(), ArgumentsError> {
-        let bytes = HEADER_BYTES + 4 + self.arguments.iter().map(|a| 4 + a.len()).sum::<usize>();
+    /// Whether a VM can be given these arguments at all.
+    pub(crate) fn check(arguments: &[String]) -> Result<(), ArgumentsError> {
+        let bytes = HEADER_BYTES + 4 + arguments.iter().map(|argument| 4 + argument.len()).sum::<usize>();
         if bytes > MESSAGE_BYTES_MAX { Err(ArgumentsError { bytes }) } else { Ok(()) }
     }
 }
@@ -116,6 +115,17 @@ impl Vm {
         // It is told of these when it is entered.
         self.seen = self.gateway.progress();
     }
+
+    /// Puts more input on the ring of a VM that was just given its job. `false` where there is no room for all of it: the rest
+    /// waits at its door.
+    pub(crate) fn supply(&mut self, bytes: Vec<u8>, end: bool, frame: &mut Vec<u8>) -> bool {
+        self.gateway.feed(bytes, end);
+        if let Err(error) = self.gateway.fill(&mut Bench { memory: self.hardware.machine.memory(), frame }) {
+            self.doom(error.into());
+        }
+        self.seen = self.gateway.progress();
+        self.gateway.input_left() == 0
+    }
 }
 
 /// Room in the receive ring where the input asks for no more, as far as memory allows.
@@ -158,8 +168,6 @@ fn registers(
     given: Given,
 ) -> Result<VirtualRegisters, HardwareError> {
     let image = &template.image;
-    let mut random_seed = [0; 32];
-    SystemRandom::new().fill(&mut random_seed).map_err(|_| HardwareError::Random)?;
     let realtime = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let ticks = template.clock.as_nanos() * u128::from(host.tsc_hz) / 1_000_000_000;
     Ok(VirtualRegisters {
@@ -193,7 +201,7 @@ fn registers(
         reserved_gateway_mac: [0; 2],
         ip: VM_IP,
         gateway_ip: GATEWAY_IP,
-        random_seed,
+        random_seed: host.random_seed(),
         checkpoint_wanted: u32::from(given == Given::NothingYet),
         reserved: 0,
     })

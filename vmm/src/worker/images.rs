@@ -44,6 +44,8 @@ impl PrepareError {
 pub(super) struct Images {
     /// In the order of their last use, the latest at the end.
     entries: Mutex<Vec<(Key, Arc<Entry>)>>,
+    /// Forgotten, but perhaps used by VMs still: the last one to use it might not be able to destroy it.
+    retired: Mutex<Vec<Arc<Shelf>>>,
     kept: Kept,
 }
 
@@ -97,6 +99,24 @@ impl Images {
         }
     }
 
+    /// The shelf of a bundle that is prepared.
+    pub(super) fn find(&self, digest: Digest, memory_bytes: u64) -> Option<Arc<Shelf>> {
+        let mut entries = self.entries();
+        let place = entries.iter().position(|(key, _)| *key == (digest, memory_bytes))?;
+        let found = Arc::clone(shelf(&entries[place].1)?);
+        let latest = entries.remove(place);
+        entries.push(latest);
+        Some(found)
+    }
+
+    /// Destroys what was forgotten and is used no more.
+    pub(super) fn sweep(&self) {
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        let unused = retired.extract_if(.., |shelf| Arc::strong_count(shelf) == 1).collect::<Vec<_>>();
+        drop(retired);
+        drop(unused);
+    }
+
     /// Forgets the bundles that were not used for longest, where there are too many; `latest` is one that came.
     fn shrink(&self, latest: &Arc<Entry>) -> Vec<Spare> {
         let mut entries = self.entries();
@@ -108,7 +128,9 @@ impl Images {
             // Forgotten before it was there.
             forgotten.push(Arc::clone(latest));
         }
-        forgotten.iter().filter_map(|entry| shelf(entry)).flat_map(|shelf| shelf.retire()).collect()
+        let shelves = forgotten.iter().filter_map(|entry| shelf(entry));
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner).extend(shelves.clone().map(Arc::clone));
+        shelves.flat_map(|shelf| shelf.retire()).collect()
     }
 
     /// One piece of hardware that is kept, of the bundle that was not used for longest, to be destroyed.

@@ -33,6 +33,8 @@ pub(super) enum Chore {
     Relieve,
     /// Tell the node how things are, not too often.
     Tell,
+    /// Close and drop what is of no more use.
+    Tidy,
     /// The worker ends.
     Stop,
 }
@@ -87,6 +89,7 @@ pub(super) fn keep(kernel: &Kernel, chores: &Receiver<Chore>) {
             }
             Ok(Chore::Relieve) => relieve_at = Some(now),
             Ok(Chore::Tell) => tell_at = tell_at.or(Some(now + STATUS_INTERVAL)),
+            Ok(Chore::Tidy) => kernel.tidy(),
             Ok(Chore::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {}
         }
@@ -96,6 +99,7 @@ pub(super) fn keep(kernel: &Kernel, chores: &Receiver<Chore>) {
         }
         if tell_at.is_some_and(|at| at <= Instant::now()) {
             tell_at = None;
+            kernel.tidy();
             kernel.tell_status();
         }
     }

@@ -8,7 +8,7 @@ use denali_protocol::{
     receipt::StartPath,
 };
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 /// Names one run of a job on one worker. Chosen by the node, never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -76,8 +76,8 @@ pub struct Start {
 /// alone where no VM could be started. Runs are interleaved.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Report {
-    /// The first report: the worker is ready, or says what this host lacks.
-    Ready(Result<(), String>),
+    /// The first report: the worker is ready, in a jail that lacks this, or says what this host lacks for VMs.
+    Ready(Result<Vec<Lack>, String>),
     /// A VM runs the job.
     Started {
         /// The run.
@@ -115,6 +115,61 @@ pub enum Report {
         /// What it used.
         usage: Usage,
     },
+}
+
+/// A measure of the jail that this host refused.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Lack {
+    /// The measure.
+    pub measure: Measure,
+    /// What the system said.
+    pub why: String,
+}
+
+/// A measure of the jail that a host may not have. Seccomp, no new privileges and no capabilities are not among them: a
+/// worker that can't have these does not start.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum Measure {
+    /// Users of its own.
+    Users,
+    /// Mounts of its own.
+    Mounts,
+    /// An empty root directory.
+    Root,
+    /// A network of its own, with nothing on it.
+    Network,
+    /// System V objects and message queues of its own.
+    Ipc,
+    /// A host name of its own.
+    Uts,
+    /// Control groups of its own to see.
+    ControlGroups,
+    /// Processes of its own to see.
+    Processes,
+    /// Landlock: no file may be opened, whatever else fails.
+    Landlock,
+}
+
+impl fmt::Display for Measure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Users => "users of its own",
+            Self::Mounts => "mounts of its own",
+            Self::Root => "an empty root directory",
+            Self::Network => "a network of its own",
+            Self::Ipc => "message queues of its own",
+            Self::Uts => "a host name of its own",
+            Self::ControlGroups => "control groups of its own to see",
+            Self::Processes => "processes of its own to see",
+            Self::Landlock => "Landlock",
+        })
+    }
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.measure, self.why)
+    }
 }
 
 /// How often a worker tells its [`Status`] at the most.

@@ -2,8 +2,9 @@
 //!
 //! It is started by a node with a Unix stream socket and nothing else: no key, no network, no file system of its own.
 //! It trusts the node; the node trusts nothing that it says. When the socket closes, it ends, and all its VMs with it.
-//! A jail (seccomp, namespaces) belongs between opening the hypervisor and the first command, in [`serve`].
+//! Nor can it take more: before its first guest it goes to [jail](crate::jail).
 
+mod ending;
 mod images;
 mod keeper;
 mod kernel;
@@ -11,40 +12,68 @@ pub mod message;
 mod reporter;
 mod shelf;
 mod socket;
+mod source;
 
 pub(crate) use keeper::make as make_fresh;
 
-use crate::kvm::{self, Host};
+use crate::{
+    jail::{self, Isolated, Jail},
+    kvm::{self, Host, HostError},
+};
+use denali_protocol::wire::frame;
 use message::Report;
 use reporter::Reporter;
 use socket::Commands;
 use std::{
-    os::{fd::OwnedFd, unix::net::UnixStream},
+    io::Write,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream,
+    },
     process::ExitCode,
 };
 
-/// Serves the node at the other end of `socket`, a Unix stream socket, until it closes.
+/// Serves the node at the other end of `socket`, a Unix stream socket, until it closes. The process is a worker from now on, and
+/// nothing else: it gives up all other rights, and ends when this is over. To be called before there is another thread, by a
+/// process whose standard input is that socket or nothing.
 #[must_use]
 pub fn serve(socket: OwnedFd) -> ExitCode {
-    let stream = UnixStream::from(socket);
-    let Ok(reporter) = stream.try_clone().and_then(Reporter::start) else { return ExitCode::from(125) };
-    let commands = Commands::new(stream);
-    let host = match Host::open().map_err(|e| e.to_string()).and_then(|host| {
-        kvm::install_signal_handlers().map_err(|e| format!("no signal handler: {e}"))?;
-        Ok(host)
-    }) {
+    let jailed = kvm::install_signal_handlers().and_then(|()| jail::isolate(socket.as_fd()));
+    // What is opened here stays open.
+    let host = Host::open();
+    match jailed.and_then(Isolated::confine) {
+        Ok(jail) => serve_with(socket, host, Some(&jail)),
+        Err(error) => refuse(socket, format!("a worker can't be jailed: {error}")),
+    }
+}
+
+/// Serves as a part of the calling process, with all of its rights: for tests of guests that one trusts.
+#[must_use]
+pub fn serve_here(socket: OwnedFd) -> ExitCode {
+    match kvm::install_signal_handlers() {
+        Ok(()) => serve_with(socket, Host::open(), None),
+        Err(error) => refuse(socket, error.to_string()),
+    }
+}
+
+fn serve_with(socket: OwnedFd, host: Result<Host, HostError>, jail: Option<&Jail>) -> ExitCode {
+    let host = match host {
         Ok(host) => host,
-        Err(reason) => {
-            let _ = reporter.send(&Report::Ready(Err(reason)));
-            reporter.flush();
-            return ExitCode::from(125);
-        }
+        Err(error) => return refuse(socket, error.to_string()),
     };
-    if reporter.send(&Report::Ready(Ok(()))).is_err() {
+    if jail.is_some() {
+        ending::end_on_panic();
+    }
+    let stream = UnixStream::from(socket);
+    let Ok(reporter) = stream.try_clone().and_then(|stream| Reporter::start(stream, jail)) else {
+        return ExitCode::from(125);
+    };
+    let lacks = jail.map(|jail| jail.lacks.clone()).unwrap_or_default();
+    if reporter.send(&Report::Ready(Ok(lacks))).is_err() {
         return ExitCode::from(125);
     }
     reporter.flush();
-    let served = kernel::serve(host, commands, reporter.clone());
+    let served = kernel::serve(host, Commands::new(stream), reporter.clone(), jail);
     reporter.close();
     match served {
         Ok(()) => ExitCode::SUCCESS,
@@ -53,6 +82,15 @@ pub fn serve(socket: OwnedFd) -> ExitCode {
             ExitCode::from(125)
         }
     }
+}
+
+/// Tells the node why there is no worker.
+fn refuse(socket: OwnedFd, reason: String) -> ExitCode {
+    // A node that is gone need not know.
+    if let Ok(frame) = frame::encode(&Report::Ready(Err(reason))) {
+        let _ = UnixStream::from(socket).write_all(&frame);
+    }
+    ExitCode::from(125)
 }
 
 /// Held by each thread that serves VMs. A panic there is a mistake of ours that a guest found, or may find again: the

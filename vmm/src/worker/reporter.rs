@@ -1,12 +1,13 @@
 //! Reports to the node. No one waits for the node here: what its socket does not take at once is queued, so a node that
 //! is slow for a moment holds up no VM's door, and no limit.
 
-use super::{AbortOnPanic, message::Report};
+use super::{AbortOnPanic, ending, message::Report};
+use crate::jail::{Jail, Role};
 use denali_protocol::wire::frame;
 use rustix::net::{SendFlags, send};
 use std::{
     collections::VecDeque,
-    io::{self, Write},
+    io,
     os::unix::net::UnixStream,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
@@ -46,12 +47,16 @@ struct Queue {
 
 impl Reporter {
     /// Reports go to `stream`.
-    pub(super) fn start(stream: UnixStream) -> io::Result<Self> {
+    pub(super) fn start(stream: UnixStream, jail: Option<&Jail>) -> io::Result<Self> {
         let shared = Arc::new(Shared { stream, queue: Mutex::default(), filled: Condvar::new() });
         let writer = Arc::clone(&shared);
+        let jail = jail.cloned();
         thread::Builder::new().name("reporter".to_owned()).spawn(move || {
             let _guard = AbortOnPanic;
+            let Some(jail) = jail else { return writer.write_queue() };
+            jail.enter(Role::Reporter).unwrap_or_else(|error| panic!("it can't be jailed: {error}"));
             writer.write_queue();
+            ending::rest()
         })?;
         Ok(Self(shared))
     }
@@ -124,7 +129,7 @@ impl Shared {
                 continue;
             };
             drop(queue);
-            let written = (&self.stream).write_all(&frame);
+            let written = send_all(&self.stream, &frame);
             queue = self.queue();
             queue.bytes -= frame.len();
             if written.is_err() {
@@ -133,6 +138,18 @@ impl Shared {
             }
         }
     }
+}
+
+/// Sends all, however long the node takes.
+fn send_all(stream: &UnixStream, mut bytes: &[u8]) -> rustix::io::Result<()> {
+    while !bytes.is_empty() {
+        match send(stream, bytes, SendFlags::NOSIGNAL) {
+            Ok(sent) => bytes = &bytes[sent..],
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

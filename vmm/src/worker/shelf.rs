@@ -117,7 +117,22 @@ impl Shelf {
         self.cold.image.bytes() + warm
     }
 
-    /// Hardware for a job with so much input; `reimage` says whether an earlier job's will do.
+    /// Hardware for a job with so much input, if there is some that is made: of an earlier job, if such a one will do
+    /// (`reimage`), or fresh.
+    pub(super) fn take_made(&self, input_bytes: u64, reimage: bool) -> Option<Ready> {
+        let mut state = self.state();
+        let usual = usual_rings_suffice(&self.cold, input_bytes);
+        let template = match &state.warm {
+            Warm::Taken(template) if usual => Arc::clone(template),
+            Warm::Untried | Warm::Trying if usual => return None,
+            _ => Arc::clone(&self.cold),
+        };
+        let (hardware, path) = state.find(&template, reimage)?;
+        state.starts += 1;
+        Some(Ready { hardware, path, given: Given::Job, made_before: true })
+    }
+
+    /// Hardware for such a job, made if need be.
     pub(super) fn take(&self, host: &Host, input_bytes: u64, reimage: bool) -> Result<Ready, HardwareError> {
         let (template, found, given) = {
             let mut state = self.state();
@@ -134,11 +149,7 @@ impl Shelf {
                 }
                 _ => Arc::clone(&self.cold),
             };
-            let used = if reimage { pop(&mut state.used, &template) } else { None };
-            let found = match used {
-                Some(hardware) => Some((hardware, StartPath::Reimaged)),
-                None => pop(&mut state.fresh, &template).map(|hardware| (hardware, StartPath::New)),
-            };
+            let found = state.find(&template, reimage);
             (template, found, given)
         };
         let made_before = found.is_some();
@@ -156,12 +167,8 @@ impl Shelf {
         template: &Arc<Template>,
         reimage: bool,
     ) -> Result<Hardware, HardwareError> {
-        let found = {
-            let mut state = self.state();
-            let used = if reimage { pop(&mut state.used, template) } else { None };
-            used.or_else(|| pop(&mut state.fresh, template))
-        };
-        found.map_or_else(|| Hardware::new(host, template), Ok)
+        let found = self.state().find(template, reimage);
+        found.map_or_else(|| Hardware::new(host, template), |(hardware, _)| Ok(hardware))
     }
 
     /// VMs start from this copy from now on. Gives what is of no more use.
@@ -267,6 +274,15 @@ impl Shelf {
 }
 
 impl State {
+    /// Hardware as this template.
+    fn find(&mut self, template: &Arc<Template>, reimage: bool) -> Option<(Hardware, StartPath)> {
+        let used = if reimage { pop(&mut self.used, template) } else { None };
+        match used {
+            Some(hardware) => Some((hardware, StartPath::Reimaged)),
+            None => pop(&mut self.fresh, template).map(|hardware| (hardware, StartPath::New)),
+        }
+    }
+
     fn take_all(&mut self) -> Vec<Spare> {
         self.used.drain(..).chain(self.fresh.drain(..)).collect()
     }

@@ -1,4 +1,4 @@
-//! A worker served by a thread of the test, and the node's end of its socket.
+//! A worker served by a thread of the test, or by a process of its own, and the node's end of its socket.
 
 use super::{Asm, image};
 use denali_protocol::{
@@ -18,13 +18,13 @@ use rustix::{
 };
 use std::{
     fs::File,
-    io::{IoSlice, Read, Write},
+    io::{self, IoSlice, Read, Write},
     mem::MaybeUninit,
     os::{
         fd::{AsFd, OwnedFd},
         unix::net::UnixStream,
     },
-    process::ExitCode,
+    process::{Child, ExitCode, ExitStatus},
     thread,
     time::{Duration, Instant},
 };
@@ -75,19 +75,61 @@ pub(crate) fn run(code: &Asm) -> Ended {
 pub(crate) struct Worker {
     socket: UnixStream,
     next_run: u64,
-    serving: thread::JoinHandle<ExitCode>,
+    serving: Serving,
+}
+
+enum Serving {
+    Thread(thread::JoinHandle<ExitCode>),
+    Process(Child),
 }
 
 impl Worker {
     /// Starts a worker, which needs KVM: without it, these tests fail.
     pub(crate) fn start() -> Self {
         let (ours, theirs) = UnixStream::pair().expect("a socket pair");
-        let serving = thread::spawn(move || worker::serve(theirs.into()));
-        let mut worker = Self { socket: ours, next_run: 1, serving };
+        let serving = thread::spawn(move || worker::serve_here(theirs.into()));
+        Self { socket: ours, next_run: 1, serving: Serving::Thread(serving) }.ready()
+    }
+
+    /// Takes over a worker in a process, whose standard input is the other end of `socket`.
+    pub(crate) fn of(process: Child, socket: UnixStream) -> Self {
+        Self { socket, next_run: 1, serving: Serving::Process(process) }.ready()
+    }
+
+    fn ready(mut self) -> Self {
+        let worker = &mut self;
         match worker.report() {
-            Report::Ready(Ok(())) => worker,
+            Report::Ready(Ok(lacks)) => assert!(lacks.is_empty(), "this host gives no whole jail: {lacks:?}"),
             Report::Ready(Err(reason)) => panic!("these tests need KVM, and the worker says: {reason}"),
             other => panic!("{other:?} before the worker was ready"),
+        }
+        self
+    }
+
+    /// The process that it is in, if it has one.
+    pub(crate) fn process(&self) -> Option<u32> {
+        match &self.serving {
+            Serving::Thread(_) => None,
+            Serving::Process(process) => Some(process.id()),
+        }
+    }
+
+    /// Runs a job to its end, or to the worker's: how its process ended.
+    pub(crate) fn run_or_die(mut self, job: Job<'_>) -> Result<Ended, ExitStatus> {
+        self.begin(job);
+        let (begun, mut output) = (Instant::now(), Vec::new());
+        loop {
+            match self.next_report() {
+                Ok(Report::Ended { outcome, usage, .. }) => {
+                    return Ok(Ended { outcome, usage, output, took: begun.elapsed() });
+                }
+                Ok(Report::Output { channel: Channel::Output, bytes, .. }) => output.extend(bytes),
+                Ok(_) => {}
+                Err(error) => match self.serving {
+                    Serving::Process(mut process) => return Err(process.wait().expect("it is a child of ours")),
+                    Serving::Thread(_) => panic!("{error}"),
+                },
+            }
         }
     }
 
@@ -149,7 +191,12 @@ impl Worker {
         let Self { socket, serving, .. } = self;
         let begun = Instant::now();
         drop(socket);
-        while !serving.is_finished() {
+        let mut serving = serving;
+        let mut is_over = || match &mut serving {
+            Serving::Thread(thread) => thread.is_finished(),
+            Serving::Process(process) => process.try_wait().is_ok_and(|status| status.is_some()),
+        };
+        while !is_over() {
             if begun.elapsed() > Duration::from_secs(10) {
                 return None;
             }
@@ -180,10 +227,14 @@ impl Worker {
 
     /// The next report.
     pub(crate) fn report(&mut self) -> Report {
+        self.next_report().expect("a report")
+    }
+
+    fn next_report(&mut self) -> io::Result<Report> {
         let mut header = [0; frame::HEADER_BYTES];
-        self.socket.read_exact(&mut header).expect("a report");
+        self.socket.read_exact(&mut header)?;
         let mut body = vec![0; frame::body_length(header).expect("a frame")];
-        self.socket.read_exact(&mut body).expect("a whole report");
-        frame::decode(&body).expect("a report")
+        self.socket.read_exact(&mut body)?;
+        Ok(frame::decode(&body).expect("a report"))
     }
 }

@@ -1,6 +1,7 @@
 //! The engine under a disk and a host that fail: nothing is lost, nothing counts twice, nothing hangs.
 
 use super::*;
+use crate::node::policy::Jail;
 use crate::{
     node::{
         job::Acceptance,
@@ -41,7 +42,7 @@ impl Bench {
         upload.write(b"bundle").unwrap();
         upload.keep().unwrap();
         let key = KeyPair::from_seed(&[9; 32]);
-        Self { data, engine: Engine::new(key, Policy::default(), store, Launcher(fake::launch)) }
+        Self { data, engine: Engine::new(key, Policy::default(), store, Launcher(fake::launch, Jail::Partial)) }
     }
 
     fn take(&self, name: &str, words: &str, input: &[u8]) -> Result<Arc<LiveJob>, Refusal> {

@@ -25,6 +25,7 @@ pub(super) fn info(engine: &Engine) -> NodeInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         cpu: engine.cpu,
         slots: engine.policy.node.slots,
+        jail_lacks: engine.tenants.jail_lacks().to_vec(),
         unsigned: engine.policy.unsigned_grant().map(|grant| grant.limits),
     }
 }

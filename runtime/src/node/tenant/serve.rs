@@ -50,7 +50,7 @@ pub(super) async fn serve(
 
 async fn spawn(launcher: Launcher, process: &Process) -> Spawned {
     for pause in SPAWN_PAUSES {
-        match launcher.0().await {
+        match launcher.launch().await {
             Err(error) if !process.state().closed => {
                 tracing::warn!("a worker could not be started, trying again: {error}");
                 tokio::time::sleep(pause).await;
@@ -58,7 +58,7 @@ async fn spawn(launcher: Launcher, process: &Process) -> Spawned {
             spawned => return spawned,
         }
     }
-    launcher.0().await
+    launcher.launch().await
 }
 
 /// Starts a spare worker where there is none. Should it fail, the next client's job finds out.
@@ -67,7 +67,7 @@ async fn replace_spare(engine: Weak<Engine>, launcher: Launcher) {
     if !engine.upgrade().is_some_and(wanted) {
         return;
     }
-    let spare = launcher.0().await.ok();
+    let spare = launcher.launch().await.ok();
     if let Some(engine) = engine.upgrade() {
         let spare = spare.filter(|_| !engine.is_stopping());
         engine.tenants.keep_spare(spare);

@@ -33,7 +33,7 @@ struct Bench {
 
 impl Bench {
     fn new(node: &NodeShare) -> Self {
-        Self::with(node, Launcher(fake::launch))
+        Self::with(node, Launcher(fake::launch, Jail::Partial))
     }
 
     fn with(node: &NodeShare, launcher: Launcher) -> Self {
@@ -259,7 +259,7 @@ fn counted() -> Pin<Box<dyn Future<Output = Spawned> + Send>> {
 /// However many workers are started at once, one more is for whoever comes next.
 #[tokio::test]
 async fn one_spare_worker_is_enough() {
-    let bench = Bench::with(&NodeShare { workers: 8, ..node(8, 8) }, Launcher(counted));
+    let bench = Bench::with(&NodeShare { workers: 8, ..node(8, 8) }, Launcher(counted, Jail::Partial));
     for n in 1..=4 {
         bench.start(client(n), "hang");
     }
@@ -275,7 +275,7 @@ async fn one_spare_worker_is_enough() {
 async fn a_spare_worker_that_died_costs_no_try() {
     let bench = Bench::new(&node(2, 2));
     let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-    theirs.write_all(&frame::encode(&Report::Ready(Ok(()))).unwrap()).unwrap();
+    theirs.write_all(&frame::encode(&Report::Ready(Ok(Vec::new()))).unwrap()).unwrap();
     let spare = Worker::adopt(ours, None).await.unwrap();
     drop(theirs);
     bench.engine.tenants.keep_spare(spare);

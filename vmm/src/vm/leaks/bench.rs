@@ -137,7 +137,7 @@ impl Bench {
             vm: VmId(self.vms),
             arguments: vec![argument.to_owned()],
             limits,
-            input: Feed::messages(),
+            input: Feed::default(),
             sink: Box::new(collected.clone()),
         };
         self.vms += 1;

@@ -32,7 +32,7 @@ enum End {
 #[ignore = "the worker process of the other tests here: its socket is where standard input would be"]
 fn a_worker() {
     let socket = io::stdin().as_fd().try_clone_to_owned().expect("a descriptor");
-    let _ = worker::serve(socket);
+    let _ = worker::serve_here(socket);
 }
 
 fn start(bundle: &Bundle) -> (Worker, Child) {

@@ -73,7 +73,7 @@ impl Worker {
     /// checkpoints.
     fn start(makes_checkpoints: bool) -> Self {
         let (socket, theirs) = UnixStream::pair().expect("a socket pair");
-        thread::spawn(move || worker::serve(theirs.into()));
+        thread::spawn(move || worker::serve_here(theirs.into()));
         let mut worker = Self::ready(socket, Bundle::new(makes_checkpoints));
         worker.run("R", AMPLE, false);
         worker.run("R", AMPLE, false);
@@ -83,7 +83,7 @@ impl Worker {
     /// The worker at the other end of `socket`, once it is ready.
     pub(super) fn ready(socket: UnixStream, bundle: Bundle) -> Self {
         let mut worker = Self { socket, bundle, runs: 0 };
-        assert!(matches!(worker.report(), Report::Ready(Ok(()))));
+        assert!(matches!(worker.report(), Report::Ready(Ok(_))));
         worker
     }
 

@@ -1,6 +1,6 @@
 //! What a kernel hears: the node's commands, input that VMs wait for, and the bell.
 
-use super::{Kernel, Pending, Slot, State};
+use super::{Kernel, Pending, State, Work};
 use crate::{
     schedule::VmKey,
     worker::{
@@ -10,10 +10,11 @@ use crate::{
 };
 use rustix::{
     event::{Timespec, epoll},
+    net::{RecvAncillaryBuffer, RecvFlags, recvmsg},
     time::{Itimerspec, TimerfdTimerFlags, timerfd_settime},
 };
 use std::{
-    os::fd::BorrowedFd,
+    io::IoSliceMut,
     sync::PoisonError,
     time::{Duration, Instant},
 };
@@ -25,7 +26,7 @@ const EVENTS: usize = 64;
 pub(super) const COMMANDS: u64 = 0;
 pub(super) const BELL: u64 = 1;
 pub(super) const CLOCK: u64 = 2;
-const INPUTS: u64 = 3;
+pub(super) const INPUTS: u64 = 3;
 
 impl Kernel {
     /// Takes what happened; waits for something to happen, if it may.
@@ -39,14 +40,19 @@ impl Kernel {
         for event in events {
             match event.data.u64() {
                 COMMANDS => self.obey(),
-                BELL => {
-                    let _ = rustix::io::read(&self.bell, &mut [0; 8]);
-                }
+                BELL => self.hear(),
                 // What is due is looked for before the next pick.
                 CLOCK => {}
-                input => self.state().wake(VmKey(input.wrapping_sub(INPUTS))),
+                input => self.bench.give(Work::Feed(VmKey(input.wrapping_sub(INPUTS)))),
             }
         }
+    }
+
+    /// Takes what rang, so that it can ring again.
+    fn hear(&self) {
+        let mut rang = [0; EVENTS];
+        let mut slices = [IoSliceMut::new(&mut rang)];
+        let _ = recvmsg(&self.bell[1], &mut slices, &mut RecvAncillaryBuffer::default(), RecvFlags::DONTWAIT);
     }
 
     /// Sees to it that some runner that waits hears of the next idle VM's time. One that is earlier than need be is left: it
@@ -72,17 +78,14 @@ impl Kernel {
         loop {
             let obeyed = match commands.next() {
                 Ok(Next::Command(command)) => self.carry_out(command, &mut commands),
-                Ok(Next::Nothing) => break,
+                // Whatever comes from now on is an event of its own.
+                Ok(Next::Nothing) => return,
                 Ok(Next::Closed) => return self.close(Ok(())),
                 Err(error) => Err(error),
             };
             if let Err(error) = obeyed {
                 return self.close(Err(error));
             }
-        }
-        let once = epoll::EventFlags::IN | epoll::EventFlags::ONESHOT;
-        if let Err(error) = epoll::modify(&self.events, &*commands, epoll::EventData::new_u64(COMMANDS), once) {
-            self.close(Err(SocketError::Io(error.into())));
         }
     }
 
@@ -113,7 +116,7 @@ impl Kernel {
                 drop(state);
                 self.relieve();
             }
-            Command::Swap(bytes) => self.swap_into(commands.take_descriptor()?.into(), bytes),
+            Command::Swap(bytes) => self.bench.give(Work::SwapInto(commands.take_descriptor()?.into(), bytes)),
         }
         Ok(())
     }
@@ -134,30 +137,6 @@ impl Kernel {
             if let Some(slot) = state.slots.get(&key) {
                 slot.interrupt();
             }
-        }
-    }
-
-    /// Makes the input of a VM an event, once. An error means that the VM would not hear of it.
-    pub(super) fn watch(&self, key: VmKey, input: BorrowedFd<'_>, slot: &mut Slot) -> rustix::io::Result<()> {
-        let once = epoll::EventFlags::IN | epoll::EventFlags::ONESHOT;
-        let data = epoll::EventData::new_u64(INPUTS.wrapping_add(key.0));
-        match slot.watched {
-            true => epoll::modify(&self.events, input, data, once),
-            false => epoll::add(&self.events, input, data, once),
-        }?;
-        slot.watched = true;
-        Ok(())
-    }
-
-    /// A VM ends, or is not the one that was watched: its input is no event any more. Others may hold the same pipe, so closing
-    /// this descriptor would not end it.
-    pub(super) fn unwatch(&self, key: VmKey, input: Option<BorrowedFd<'_>>) {
-        let was_watched = |slot: &mut Slot| std::mem::take(&mut slot.watched);
-        if let Some(input) = input
-            && self.state().slots.get_mut(&key).is_some_and(was_watched)
-        {
-            // It is there, so this can't fail.
-            let _ = epoll::delete(&self.events, input);
         }
     }
 }

@@ -2,25 +2,28 @@
 //!
 //! A VM has no thread. A runner asks the scheduler for the next VM, holds it alone while it runs a slice of it, and puts it
 //! back. A runner without a VM waits for the node's commands, for input, and for the time that idle VMs asked for; so
-//! whoever hears of a job runs it, without waking another thread. The keeper, one more thread, does what no job should wait
-//! for.
+//! whoever hears of a job runs it, without waking another thread, where there is hardware at hand. A runner has guests that may
+//! take it over, so it can't do much (see [`crate::jail`]): what takes more, makers do. The keeper, one more thread, does what
+//! no job should wait for.
 //!
 //! | module | what |
 //! |---|---|
 //! | `events` | commands of the node, input, the bell |
+//! | `maker` | threads that make VMs, and read their input |
 //! | `turn` | one turn of a VM, from the scheduler's pick to what becomes of it |
 //! | `memory` | the gatekeeper: who goes to sleep on disk, and comes back |
 //! | `room` | what it counts: who has how much memory, and who waits for some |
 //! | `state` | what all threads share: the life of each run |
 
 mod events;
+mod maker;
 mod memory;
 mod room;
 mod state;
 mod turn;
 
 use super::{
-    AbortOnPanic,
+    AbortOnPanic, ending,
     images::Images,
     keeper::{self, Chore, Keeper},
     message::{Report, RunId, Start},
@@ -30,42 +33,51 @@ use super::{
 };
 use crate::{
     gateway::Sink,
-    kvm::{Alarm, Host, forget_interruption},
+    jail::{Jail, Role},
+    kvm::{Alarm, Host, Thread, cpu_time, forget_interruption},
     swap::SwapSpace,
     vm::Vm,
 };
 use denali_protocol::job::Channel;
 use events::{BELL, CLOCK, COMMANDS};
+use maker::{Bench, Work};
 use ring::rand::{SecureRandom, SystemRandom};
 pub(super) use room::OVERHEAD_KIB;
 use rustix::{
-    event::{EventfdFlags, epoll, eventfd},
+    event::epoll,
+    net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair},
     time::{TimerfdClockId, TimerfdFlags, timerfd_create},
 };
-use state::{Slot, State};
+use state::State;
 use std::{
     fs::File,
     io,
     os::fd::OwnedFd,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+    sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
     thread,
     time::Instant,
 };
+
+/// Descriptors of bundles that are kept open though they are of no more use.
+const SPENT: usize = 64;
 
 /// The VMs of one worker.
 pub(super) struct Kernel {
     pub(super) host: Host,
     images: Images,
     keeper: Keeper,
+    bench: Bench,
     reporter: Reporter,
     commands: Mutex<Commands>,
     state: Mutex<State>,
+    /// Bundles whose descriptors runners can't close.
+    spent: Mutex<Vec<File>>,
     /// Where VMs sleep, if the node gave a place.
     swap: Mutex<Option<SwapSpace>>,
     /// What a runner without a VM waits for.
     events: OwnedFd,
-    /// Wakes a runner that waits.
-    bell: OwnedFd,
+    /// Wakes a runner that waits: written to one end, heard at the other.
+    bell: [OwnedFd; 2],
     /// Wakes one when the next idle VM's time comes.
     clock: OwnedFd,
     next_vm: AtomicU64,
@@ -98,6 +110,8 @@ impl Resident {
 /// A runner's own.
 struct Runner {
     alarm: Alarm,
+    /// Itself, for others to interrupt.
+    thread: Thread,
     /// Room for a frame.
     frame: Vec<u8>,
 }
@@ -123,29 +137,87 @@ impl Sink for ReportSink {
     }
 }
 
-/// Runs VMs as `commands` ask, until the node closes its socket.
-pub(super) fn serve(host: Host, commands: Commands, reporter: Reporter) -> Result<(), KernelError> {
+/// Runs VMs as `commands` ask, until the node closes its socket. With a `jail` it never returns: threads can't end in there.
+pub(super) fn serve(
+    host: Host,
+    commands: Commands,
+    reporter: Reporter,
+    jail: Option<&Jail>,
+) -> Result<(), KernelError> {
     let runners = thread::available_parallelism().map_or(1, usize::from);
+    // The first call asks the kernel where its vDSO is, which threads in the jail can't.
+    cpu_time();
     let (keeper, chores) = keeper::open();
     let kernel = Kernel::new(host, commands, reporter, keeper, runners as u32)?;
+    // No guest runs before all threads have given up what they do not need.
+    let confined = Barrier::new(2 * runners + 2);
+    let begin = |role| {
+        if let Some(jail) = jail
+            && let Err(error) = jail.enter(role)
+        {
+            panic!("it can't be jailed: {error}");
+        }
+        confined.wait();
+    };
+    // Nor could they drop what they own.
+    let end = || {
+        if jail.is_some() {
+            ending::rest();
+        }
+    };
     thread::scope(|scope| {
-        let kernel = &kernel;
-        let keeper = thread::Builder::new().name("keeper".to_owned());
-        keeper.spawn_scoped(scope, move || {
-            let _guard = AbortOnPanic;
-            keeper::keep(kernel, &chores);
-        })?;
-        let spawned = (0..runners).try_for_each(|n| {
-            let runner = thread::Builder::new().name(format!("runner {n}"));
-            let runner = runner.spawn_scoped(scope, move || {
+        let (kernel, begin, end) = (&kernel, &begin, &end);
+        let spawn = |name: String, work: Box<dyn FnOnce() + Send>| {
+            let thread = thread::Builder::new().name(name);
+            let thread = thread.spawn_scoped(scope, move || {
                 let _guard = AbortOnPanic;
-                kernel.run_vms();
+                work();
             });
-            runner.map(drop)
-        });
-        // Those that there are would wait for ever.
-        spawned.inspect_err(|_| kernel.close(Ok(())))
-    })?;
+            thread.map(drop)
+        };
+        // Where one can't be made, those that there are would wait for it for ever.
+        let must = |spawned: io::Result<()>| spawned.unwrap_or_else(|error| panic!("the host has no thread: {error}"));
+        let keep = move || {
+            begin(Role::Keeper);
+            keeper::keep(kernel, &chores);
+            end();
+        };
+        must(spawn("keeper".to_owned(), Box::new(keep)));
+        for n in 0..runners {
+            let make = || {
+                begin(Role::Keeper);
+                kernel.make();
+                end();
+            };
+            must(spawn(format!("maker {n}"), Box::new(make)));
+            let run = || {
+                // It can't ask for a timer afterwards, nor who it is.
+                let alarm = Alarm::new();
+                let thread = Thread::current();
+                begin(Role::Runner);
+                let runner = alarm.map(|alarm| Runner { alarm, thread, frame: Vec::new() });
+                match runner {
+                    Ok(mut runner) => {
+                        kernel.run_vms(&mut runner);
+                        end();
+                    }
+                    Err(error) => {
+                        kernel.close(Err(SocketError::Io(error)));
+                        end();
+                    }
+                }
+            };
+            must(spawn(format!("runner {n}"), Box::new(run)));
+        }
+        begin(Role::Main);
+        if jail.is_some() {
+            let ended = ending::wait();
+            let closed = kernel.state().closed.take().unwrap_or(Ok(()));
+            let ended = ended.and_then(|()| closed.map_err(|error| error.to_string()));
+            kernel.reporter.flush();
+            ending::exit(&ended);
+        }
+    });
     kernel.state().closed.take().unwrap_or(Ok(())).map_err(KernelError::from)
 }
 
@@ -164,12 +236,12 @@ impl Kernel {
         let mut place = [0; 8];
         SystemRandom::new().fill(&mut place).map_err(|_| io::Error::other("the host has no random numbers"))?;
         let events = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let once = epoll::EventFlags::IN | epoll::EventFlags::ONESHOT;
-        epoll::add(&events, &commands, epoll::EventData::new_u64(COMMANDS), once)?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (bell, heard) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
         let clock = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
         let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
-        epoll::add(&events, &bell, epoll::EventData::new_u64(BELL), edge)?;
+        epoll::add(&events, &commands, epoll::EventData::new_u64(COMMANDS), edge)?;
+        epoll::add(&events, &heard, epoll::EventData::new_u64(BELL), edge)?;
         epoll::add(&events, &clock, epoll::EventData::new_u64(CLOCK), edge)?;
         let images = Images::default();
         let state = Mutex::new(State::new(cpus, images.kept().clone()));
@@ -177,12 +249,14 @@ impl Kernel {
             host,
             images,
             keeper,
+            bench: Bench::default(),
             reporter,
             commands: Mutex::new(commands),
             state,
+            spent: Mutex::default(),
             swap: Mutex::new(None),
             events,
-            bell,
+            bell: [bell, heard],
             clock,
             next_vm: AtomicU64::new(u64::from_le_bytes(place)),
         })
@@ -193,11 +267,7 @@ impl Kernel {
     }
 
     /// What a runner does.
-    fn run_vms(&self) {
-        let mut runner = match Alarm::new() {
-            Ok(alarm) => Runner { alarm, frame: Vec::new() },
-            Err(error) => return self.close(Err(SocketError::Io(error))),
-        };
+    fn run_vms(&self, runner: &mut Runner) {
         loop {
             let mut state = self.state();
             if state.closed.is_some() {
@@ -207,7 +277,7 @@ impl Kernel {
             }
             // Before others can see that this thread runs a VM: what they interrupt from then on is that.
             forget_interruption();
-            let turn = state.next();
+            let turn = state.next(runner.thread);
             self.set_clock(&mut state);
             if let Some(turn) = turn {
                 let others = state.scheduler.has_waiting() && state.waiting > 0;
@@ -216,7 +286,7 @@ impl Kernel {
                 if others {
                     self.ring();
                 }
-                self.give_turn(turn, &mut runner);
+                self.give_turn(turn, runner);
                 if no_one_listens {
                     self.listen(false);
                 }
@@ -240,8 +310,8 @@ impl Kernel {
 
     /// Wakes a runner that waits.
     fn ring(&self) {
-        // The counter can't overflow; it is only ever read to zero.
-        let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
+        // Where it takes no more, it rings already.
+        let _ = send(&self.bell[0], &[1], SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
     }
 
     fn close(&self, why: Result<(), SocketError>) {
@@ -252,7 +322,26 @@ impl Kernel {
         }
         drop(state);
         self.ring();
+        self.bench.close();
         self.keeper.give(Chore::Stop);
+        ending::announce();
+    }
+
+    /// A bundle's descriptor is of no more use. The keeper closes it.
+    fn spend(&self, bundle: File) {
+        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        spent.push(bundle);
+        if spent.len() >= SPENT {
+            drop(spent);
+            self.keeper.give(Chore::Tidy);
+        }
+    }
+
+    /// Closes and drops what others have left. The keeper's.
+    pub(super) fn tidy(&self) {
+        let spent = std::mem::take(&mut *self.spent.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(spent);
+        self.images.sweep();
     }
 
     /// Has hardware destroyed.

@@ -24,8 +24,10 @@ use crate::{
         message::{Counts, Status},
         shelf::{Charge, Kept, Shelf},
         socket::SocketError,
+        source::Source,
     },
 };
+use denali_protocol::job::Outcome;
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
@@ -71,8 +73,7 @@ pub(super) struct Slot {
     pub(super) cancelled: bool,
     /// Input that came since a runner last looked.
     pub(super) mail: Mail,
-    /// Whether the VM's input is among the events.
-    pub(super) watched: bool,
+    inflow: Inflow,
     /// When it was woken, until it runs.
     pub(super) woken: Option<Instant>,
     /// What it is charged of memory.
@@ -95,10 +96,25 @@ pub(super) struct Mail {
     bytes: usize,
     /// Whether more came than is kept.
     pub(super) overflowed: bool,
+    /// How the run ends because no more can come.
+    pub(super) failed: Option<Outcome>,
+}
+
+/// Input that is read from a descriptor.
+enum Inflow {
+    /// None, or no more.
+    None,
+    /// A maker has it. Whether there was reason meanwhile to read again.
+    Away { again: bool },
+    /// Whether someone is about to ask for more, or will when there is some.
+    Here { source: Source, asked: bool },
 }
 
 /// Bytes of input that wait for a VM at the most, here and at its door: a few times what its ring holds.
 pub(super) const UNREAD_BYTES: usize = 1 << 20;
+
+/// The same below which more is read where there is more.
+const INPUT_LOW: usize = UNREAD_BYTES / 4;
 
 impl Mail {
     pub(super) fn push(&mut self, bytes: Vec<u8>, end: bool) {
@@ -174,11 +190,12 @@ impl State {
     }
 
     pub(super) fn admit(&mut self, key: VmKey, pending: Pending) {
+        let inflow = if pending.input.is_some() { Inflow::Away { again: false } } else { Inflow::None };
         let slot = Slot {
             stage: Stage::Waiting(Box::new(pending)),
             cancelled: false,
             mail: Mail::default(),
-            watched: false,
+            inflow,
             woken: None,
             memory_kib: 0,
             coming_kib: 0,
@@ -190,8 +207,8 @@ impl State {
         self.scheduler.add(key, Instant::now());
     }
 
-    /// The next VM to run, for the calling thread.
-    pub(super) fn next(&mut self) -> Option<Turn> {
+    /// The next VM to run, for this thread.
+    pub(super) fn next(&mut self, thread: Thread) -> Option<Turn> {
         let now = Instant::now();
         for key in self.scheduler.due(now) {
             if let Some(slot) = self.slots.get_mut(&key) {
@@ -215,12 +232,12 @@ impl State {
             }
             match slot.wish(now) {
                 Some(wish) if !self.room.ask(wish) => self.wait_for_memory(key, wish, Duration::ZERO),
-                wish => return self.begin_turn(key, wish),
+                wish => return self.begin_turn(key, wish, thread),
             }
         }
     }
 
-    fn begin_turn(&mut self, key: VmKey, wish: Option<Wish>) -> Option<Turn> {
+    fn begin_turn(&mut self, key: VmKey, wish: Option<Wish>, thread: Thread) -> Option<Turn> {
         if let Some(wish) = wish {
             self.set_memory(key, wish.kib());
         }
@@ -231,7 +248,7 @@ impl State {
             self.unstick(key);
         }
         let slot = self.slots.get_mut(&key)?;
-        let stage = std::mem::replace(&mut slot.stage, Stage::Running(Thread::current()));
+        let stage = std::mem::replace(&mut slot.stage, Stage::Running(thread));
         self.counts.turns += 1;
         let slice = if self.room.is_over() { SLICE_WHEN_OVER } else { SLICE };
         Some(Turn { key, stage, woken: slot.woken.take(), cancelled: slot.cancelled, slice })
@@ -357,14 +374,60 @@ impl State {
         }
     }
 
-    pub(super) fn forget(&mut self, key: VmKey, used: Duration) {
+    /// A run is over. Gives its input, which is to be closed.
+    #[must_use]
+    pub(super) fn forget(&mut self, key: VmKey, used: Duration) -> Option<Source> {
         if let Some(slot) = self.slots.get_mut(&key) {
             slot.stop_waiting(&mut self.room);
         }
         self.set_memory(key, 0);
         self.unstick(key);
-        self.slots.remove(&key);
+        let slot = self.slots.remove(&key);
         self.scheduler.remove(key, used, Instant::now());
+        match slot?.inflow {
+            Inflow::Here { source, .. } => Some(source),
+            Inflow::None | Inflow::Away { .. } => None,
+        }
+    }
+
+    /// Takes the input of a run, for a maker to read. Whoever has it already is told to do so again.
+    pub(super) fn take_source(&mut self, key: VmKey) -> Option<Source> {
+        let inflow = &mut self.slots.get_mut(&key)?.inflow;
+        match std::mem::replace(inflow, Inflow::None) {
+            Inflow::None => None,
+            Inflow::Away { .. } => {
+                *inflow = Inflow::Away { again: true };
+                None
+            }
+            Inflow::Here { source, .. } => {
+                *inflow = Inflow::Away { again: false };
+                Some(source)
+            }
+        }
+    }
+
+    /// Gives it back. It `waits`, for more to come or for its VM to begin, or else is to be asked for more. Whether it is to be
+    /// read again at once; the source itself where its run is over.
+    pub(super) fn give_source(&mut self, key: VmKey, source: Source, waits: bool) -> Result<bool, Box<Source>> {
+        let Some(slot) = self.slots.get_mut(&key) else { return Err(Box::new(source)) };
+        let again = matches!(slot.inflow, Inflow::Away { again: true });
+        slot.inflow = Inflow::Here { source, asked: waits || again };
+        Ok(again)
+    }
+
+    /// No more input comes from it.
+    pub(super) fn end_source(&mut self, key: VmKey) {
+        if let Some(slot) = self.slots.get_mut(&key) {
+            slot.inflow = Inflow::None;
+        }
+    }
+
+    /// Puts something into a run's mail, and wakes its VM.
+    pub(super) fn post(&mut self, key: VmKey, put: impl FnOnce(&mut Mail)) {
+        if let Some(slot) = self.slots.get_mut(&key) {
+            put(&mut slot.mail);
+            self.wake(key);
+        }
     }
 
     pub(super) fn status(&mut self, swap_bytes: u64) -> Status {
@@ -438,7 +501,15 @@ impl Slot {
 
     /// Whether something came for its VM since a runner last looked.
     pub(super) fn has_news(&self) -> bool {
-        self.cancelled || !self.mail.pieces.is_empty()
+        self.cancelled || !self.mail.pieces.is_empty() || self.mail.failed.is_some()
+    }
+
+    /// Whether more input is to be read for its VM, which has so many bytes that it has not taken. Says so once.
+    pub(super) fn wants_input(&mut self, held: usize) -> bool {
+        match &mut self.inflow {
+            Inflow::Here { asked, .. } if held + self.mail.bytes < INPUT_LOW => !std::mem::replace(asked, true),
+            _ => false,
+        }
     }
 
     /// Interrupts its VM if it runs.

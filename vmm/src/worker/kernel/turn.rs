@@ -1,7 +1,8 @@
 //! One turn of a VM: from the scheduler's pick to what becomes of it afterwards.
 
 use super::{
-    Kernel, Pending, ReportSink, Resident, Runner,
+    Kernel, Pending, Resident, Runner, Work,
+    maker::Beginning,
     room::{OVERHEAD_KIB, Wish},
     state::{Stage, State, Turn, UNREAD_BYTES},
 };
@@ -9,19 +10,16 @@ use crate::{
     gateway::{Feed, Verdict},
     kvm::cpu_time,
     schedule::VmKey,
-    vm::{Assignment, Hardware, HardwareError, Stop, Vm},
+    vm::{Assignment, Hardware, Stop, Vm},
     worker::{
         keeper::Chore,
         message::{Input, Report, RunId},
-        shelf::{Ready, Shelf},
+        shelf::Shelf,
     },
 };
-use denali_protocol::{
-    job::{Outcome, Usage, VmId},
-    receipt::StartPath,
-};
+use denali_protocol::job::{Outcome, Usage};
 use std::{
-    sync::{MutexGuard, atomic::Ordering},
+    sync::MutexGuard,
     time::{Duration, Instant},
 };
 
@@ -32,19 +30,19 @@ const UNMEASURED_US: u64 = 250;
 const KEPT_KIB: u64 = 2 << 10;
 
 impl Kernel {
-    /// Gives a VM its turn: a slice, or less.
+    /// Gives a VM its turn: a slice, or less. One that has to be made, or brought back, a maker gets.
     pub(super) fn give_turn(&self, turn: Turn, runner: &mut Runner) {
-        let Turn { key, stage, woken, cancelled, slice } = turn;
         let begun = cpu_time();
         let used = || cpu_time().saturating_sub(begun);
-        let mut resident = match self.enter(key, stage, cancelled, runner) {
+        let Turn { key, stage, woken, cancelled, slice } = turn;
+        let entered = match stage {
+            Stage::Here(resident) => Ok(resident),
+            Stage::Waiting(pending) if !cancelled => self.start_at_once(pending, runner).map_err(Stage::Waiting),
+            stage => Err(stage),
+        };
+        let mut resident = match entered {
             Ok(resident) => resident,
-            Err(end) => {
-                self.state().forget(key, used());
-                let (outcome, usage) = *end;
-                self.report_end(RunId(key.0), outcome, usage);
-                return self.tell(self.state());
-            }
+            Err(stage) => return self.bench.give(Work::Enter(Turn { key, stage, woken, cancelled, slice })),
         };
         self.collect_mail(key, &mut resident.vm);
         if let Some(woken) = woken {
@@ -62,38 +60,32 @@ impl Kernel {
         self.reporter.flush();
     }
 
-    /// The VM of a run, made or brought back if need be. An error is how the run ended.
-    fn enter(
-        &self,
-        key: VmKey,
-        stage: Stage,
-        cancelled: bool,
-        runner: &mut Runner,
-    ) -> Result<Box<Resident>, Box<(Outcome, Usage)>> {
-        let end = |outcome, usage| Box::new((outcome, usage));
-        match stage {
-            Stage::Here(resident) => Ok(resident),
-            Stage::Waiting(_) if cancelled => Err(end(Outcome::Cancelled, Usage::default())),
-            Stage::Waiting(pending) => {
-                self.start(*pending, runner).map(Box::new).map_err(|outcome| end(outcome, Usage::default()))
-            }
-            Stage::Asleep(sleeper) => {
-                self.unwatch(key, sleeper.vm.input());
-                let over = if cancelled { Some(Outcome::Cancelled) } else { sleeper.vm.over() };
-                if let Some(outcome) = over {
-                    return Err(end(outcome, self.let_go(*sleeper)));
-                }
-                let usage = sleeper.vm.usage();
-                self.bring_back(*sleeper).map(Box::new).map_err(|error| {
-                    self.state().counts.swap_failures += 1;
-                    end(Outcome::Lost(error.to_string()), usage)
-                })
-            }
-            // No run is given to two.
-            Stage::Running(_) | Stage::Leaving { .. } => {
-                Err(end(Outcome::Lost("its VM is elsewhere".to_owned()), Usage::default()))
-            }
+    /// Starts a run in hardware that is made; gives it back where there is none, or where more is needed than that.
+    fn start_at_once(&self, mut pending: Box<Pending>, runner: &mut Runner) -> Result<Box<Resident>, Box<Pending>> {
+        let begun = Instant::now();
+        let start = &mut pending.start;
+        let (digest, limits, reimage, run) = (start.bundle, start.limits, start.reimage, start.run);
+        let input_bytes = match &start.input {
+            Input::Bytes(bytes) => bytes.len() as u64,
+            Input::Messages => 0,
+            Input::Descriptor => return Err(pending),
+        };
+        if Assignment::check(&start.arguments).is_err() {
+            return Err(pending);
         }
+        let Some(shelf) = self.images.find(digest, limits.memory_bytes) else { return Err(pending) };
+        let Some(ready) = shelf.take_made(input_bytes, reimage) else { return Err(pending) };
+        let Pending { start, bundle, came, .. } = *pending;
+        self.spend(bundle);
+        let feed = match start.input {
+            Input::Bytes(bytes) => Feed::bytes_of(bytes),
+            Input::Messages | Input::Descriptor => Feed::default(),
+        };
+        let job = self.assignment(run, start.arguments, limits, feed);
+        let beginning = Beginning { run, shelf, reimage, begun, came };
+        // Of hardware that was made nothing can fail but a mistake of ours.
+        let resident = self.begin(beginning, job, ready, &mut runner.frame);
+        Ok(Box::new(resident.unwrap_or_else(|error| panic!("a VM that was made can't be started: {error}"))))
     }
 
     /// Does what has to be done with a VM that stopped. Gives it back where it is to run on at once.
@@ -112,34 +104,19 @@ impl Kernel {
                 None
             }
             Stop::Idle(until) => self.let_idle(key, until, resident, used),
-            Stop::Checkpoint => {
-                match resident.vm.capture(&self.host) {
-                    Ok(template) => {
-                        self.state().counts.copies += 1;
-                        self.destroy(resident.shelf.captured(template));
-                    }
-                    // The host has no room for a copy: jobs start without.
-                    Err(_) => resident.shelf.never(),
-                }
-                resident.vm.give(&mut runner.frame);
-                Some(resident)
-            }
-            Stop::NoCheckpoint => {
-                resident.shelf.never();
-                match resident.shelf.cold(&self.host) {
-                    Ok(hardware) => {
-                        self.destroy([resident.vm.start_over(hardware)]);
-                        resident.vm.give(&mut runner.frame);
-                    }
-                    Err(error) => resident.vm.doom(Verdict::Outcome(Outcome::Lost(error.to_string()))),
-                }
-                Some(resident)
-            }
+            Stop::Checkpoint => self.hand_over(Work::Copy(key, resident)),
+            Stop::NoCheckpoint => self.hand_over(Work::StartOver(key, resident)),
             Stop::Ended(outcome) => {
                 self.end(key, outcome, *resident, runner, used());
                 None
             }
         }
+    }
+
+    /// A maker has to go on with a VM.
+    fn hand_over(&self, work: Work) -> Option<Box<Resident>> {
+        self.bench.give(work);
+        None
     }
 
     /// Puts a VM back that wants to run on: in its turn, or once there is memory.
@@ -152,6 +129,7 @@ impl Kernel {
         used: Duration,
     ) {
         let pauses = state.note_memory(key, memory_kib);
+        let wants_input = wants_input(&mut state, key, &resident.vm);
         state.put_back(key, resident);
         if pauses {
             state.wait_for_memory(key, Wish::GoOn, used);
@@ -160,6 +138,9 @@ impl Kernel {
         }
         let short = state.room.is_short();
         self.tell(state);
+        if wants_input {
+            self.bench.give(Work::Feed(key));
+        }
         if short {
             self.relieve();
         }
@@ -188,13 +169,7 @@ impl Kernel {
             self.collect_mail(key, &mut resident.vm);
             return Some(resident);
         }
-        if let Some(input) = resident.vm.awaited_input()
-            && let Err(error) = self.watch(key, input, state.slots.get_mut(&key)?)
-        {
-            let lost = Outcome::Lost(format!("the host can't tell when there is input for the VM: {error}"));
-            resident.vm.doom(Verdict::Outcome(lost));
-            return Some(resident);
-        }
+        let wants_input = wants_input(&mut state, key, &resident.vm);
         if state.note_memory(key, memory_kib) {
             state.put_back(key, resident);
             state.wait_for_memory(key, Wish::GoOn, used());
@@ -207,6 +182,9 @@ impl Kernel {
         self.set_clock(&mut state);
         let short = state.room.is_short();
         self.tell(state);
+        if wants_input {
+            self.bench.give(Work::Feed(key));
+        }
         if short {
             self.relieve();
         }
@@ -245,69 +223,24 @@ impl Kernel {
         }
         if cancelled {
             vm.doom(Verdict::Outcome(Outcome::Cancelled));
+        } else if let Some(outcome) = mail.failed {
+            vm.doom(Verdict::Outcome(outcome));
         } else if mail.overflowed || vm.input_left() > UNREAD_BYTES {
             let why = format!("more than {} KiB of input came that its VM has not read", UNREAD_BYTES >> 10);
             vm.doom(Verdict::Outcome(Outcome::Lost(why)));
         }
     }
 
-    /// Starts a run in a VM of its own. An error is how it ended.
-    fn start(&self, pending: Pending, runner: &mut Runner) -> Result<Resident, Outcome> {
-        let begun = Instant::now();
-        let Pending { start, bundle, input, came } = pending;
-        let lost = |error: &dyn std::fmt::Display| Outcome::Lost(error.to_string());
-        let (shelf, useless) = self.images.get(start.bundle, start.limits.memory_bytes, bundle).map_err(|error| {
-            if error.blames_bundle() { Outcome::Unstartable(error.to_string()) } else { lost(&error) }
-        })?;
-        self.destroy(useless);
-        let input = match (start.input, input) {
-            (_, Some(input)) => Feed::of(input).map_err(|error| lost(&error))?,
-            (Input::Bytes(bytes), None) => Feed::bytes_of(bytes),
-            (Input::Messages | Input::Descriptor, None) => Feed::messages(),
-        };
-        let job = Assignment {
-            vm: VmId(self.next_vm.fetch_add(1, Ordering::Relaxed)),
-            arguments: start.arguments,
-            limits: start.limits,
-            input,
-            sink: Box::new(ReportSink { run: start.run, reporter: self.reporter.clone() }),
-        };
-        job.check().map_err(|error| Outcome::Unstartable(error.to_string()))?;
-        let ready = shelf.take(&self.host, job.input.bytes(), start.reimage).map_err(|error| match error {
-            HardwareError::Host(error) => Outcome::Unstartable(error.to_string()),
-            error => lost(&error),
-        })?;
-        if ready.path == StartPath::New {
-            self.keeper.stock(&shelf);
-        }
-        let Ready { hardware, path, given, made_before } = ready;
-        let vm = Vm::start(&self.host, hardware, job, path, given, begun, &mut runner.frame);
-        let vm = vm.map_err(|error| lost(&error))?;
-        {
-            let mut state = self.state();
-            match path {
-                StartPath::New => state.counts.new += 1,
-                StartPath::Reimaged => state.counts.reimaged += 1,
-            }
-            state.counts.ready += u64::from(made_before && path == StartPath::New);
-            state.counts.start.note(came.elapsed());
-        }
-        let _ = self.reporter.send(&Report::Started { run: start.run, vm: vm.id(), path: vm.path() });
-        Ok(Resident::of(vm, shelf, start.reimage))
-    }
-
     /// Reports a run's end, and puts its hardware back for the next one.
     fn end(&self, key: VmKey, outcome: Outcome, mut resident: Resident, runner: &mut Runner, used: Duration) {
         let (outcome, usage) = resident.vm.finish(&self.host, outcome, &mut runner.frame);
-        self.unwatch(key, resident.vm.input());
         let going = {
             let mut state = self.state();
-            let going = state.leave_hardware(key);
-            state.forget(key, used);
             state.counts.ended += 1;
             state.counts.exits.add(&usage.exits);
-            going
+            state.leave_hardware(key)
         };
+        self.forget(key, used);
         // What ended badly may have left the virtual CPU in a state that no guest can reach by itself.
         let sound = !matches!(outcome, Outcome::Fault(_) | Outcome::Lost(_));
         // Reported before its hardware is put back or destroyed: nothing depends on that.
@@ -347,8 +280,13 @@ impl Kernel {
         }
     }
 
-    fn report_end(&self, run: RunId, outcome: Outcome, usage: Usage) {
+    pub(super) fn report_end(&self, run: RunId, outcome: Outcome, usage: Usage) {
         let _ = self.reporter.send(&Report::Ended { run, outcome, usage });
         self.reporter.flush();
     }
+}
+
+/// Whether more input is to be read for a VM.
+fn wants_input(state: &mut State, key: VmKey, vm: &Vm) -> bool {
+    state.slots.get_mut(&key).is_some_and(|slot| slot.wants_input(vm.input_left()))
 }

@@ -19,7 +19,7 @@ fn read(node: &mut UnixStream) -> Report {
 #[test]
 fn a_slow_node_holds_no_one_up() {
     let (mut node, worker) = UnixStream::pair().expect("a socket pair");
-    let reporter = Reporter::start(worker).expect("a thread");
+    let reporter = Reporter::start(worker, None).expect("a thread");
     let count = BACKLOG_BYTES as u64 / 60_000 + 10;
     for run in 0..count {
         reporter.send(&output(run)).expect("the node is there");
@@ -38,7 +38,7 @@ fn a_slow_node_holds_no_one_up() {
 #[test]
 fn a_node_that_is_gone_is_an_error_in_the_end() {
     let (node, worker) = UnixStream::pair().expect("a socket pair");
-    let reporter = Reporter::start(worker).expect("a thread");
+    let reporter = Reporter::start(worker, None).expect("a thread");
     drop(node);
     let failed = (0..1000).any(|run| {
         thread::sleep(Duration::from_millis(1));

@@ -1,4 +1,5 @@
 use super::*;
+use crate::kvm::Thread;
 use crate::worker::{
     kernel::{Pending, room::Wish},
     message::{Input, RunId, Start},
@@ -28,7 +29,7 @@ fn computing(kib: [u64; 2]) -> State {
     state.room.has_exit = true;
     for (run, kib) in (1..).zip(kib) {
         state.admit(VmKey(run), pending(run));
-        state.next().expect("there is a CPU");
+        state.next(Thread::current()).expect("there is a CPU");
         state.set_memory(VmKey(run), kib);
         let slot = state.slots.get_mut(&VmKey(run)).expect("it is there");
         slot.came = Instant::now().checked_sub(Duration::from_secs(100 - run));
@@ -57,12 +58,12 @@ fn who_came_first_stops_for_those_that_wait() {
     state.leaver = Some(VmKey(2));
     yielded(&mut state, 2);
     yielded(&mut state, 1);
-    assert_eq!(state.next().map(|turn| turn.key), Some(VmKey(1)));
+    assert_eq!(state.next(Thread::current()).map(|turn| turn.key), Some(VmKey(1)));
     yielded(&mut state, 1);
     state.scheduler.remove(VmKey(1), Duration::ZERO, Instant::now());
-    assert!(state.next().is_none());
+    assert!(state.next(Thread::current()).is_none());
     state.room.leave_queue(ticket);
-    assert_eq!(state.next().map(|turn| turn.key), Some(VmKey(2)));
+    assert_eq!(state.next(Thread::current()).map(|turn| turn.key), Some(VmKey(2)));
 }
 
 /// Too much is taken: no one gets a turn but to end.
@@ -71,10 +72,10 @@ fn who_ends_gets_a_turn_though_too_much_is_taken() {
     let mut state = computing([6000, 6000]);
     yielded(&mut state, 1);
     yielded(&mut state, 2);
-    assert!(state.next().is_none());
+    assert!(state.next(Thread::current()).is_none());
     state.slots.get_mut(&VmKey(2)).expect("it is there").cancelled = true;
-    assert!(state.next().is_some_and(|turn| turn.key == VmKey(2) && turn.cancelled));
-    assert!(state.next().is_none());
+    assert!(state.next(Thread::current()).is_some_and(|turn| turn.key == VmKey(2) && turn.cancelled));
+    assert!(state.next(Thread::current()).is_none());
 }
 
 /// One that found no place on disk is not tried again, whatever it does, before there is one; and does not hide others.
@@ -89,9 +90,9 @@ fn who_finds_no_place_is_tried_again_once_there_is_one() {
     assert_eq!(next_to_leave(&state), None);
     state.space_came(4096);
     assert_eq!(next_to_leave(&state), Some(VmKey(2)), "it was not for want of space");
-    state.forget(VmKey(2), Duration::ZERO);
+    assert!(state.forget(VmKey(2), Duration::ZERO).is_none());
     state.wake(VmKey(1));
-    assert!(state.next().is_some_and(|turn| turn.key == VmKey(1)));
+    assert!(state.next(Thread::current()).is_some_and(|turn| turn.key == VmKey(1)));
     state.slots.get_mut(&VmKey(1)).expect("it is there").stage = Stage::Running(crate::kvm::Thread::current());
     idle(&mut state, 1);
     assert!(state.scheduler.longest_idle(Instant::now(), LOOKS).next().is_none() && next_to_leave(&state).is_none());

@@ -1,0 +1,45 @@
+//! Seccomp programs, made of the lists in `calls`.
+
+use super::calls::{Only, Role, Rule};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+};
+use std::{collections::BTreeMap, io};
+
+/// Leaves the calling thread the system calls of `role`.
+pub(super) fn apply(role: Role) -> io::Result<()> {
+    seccompiler::apply_filter(&program(role)?).map_err(io::Error::other)
+}
+
+fn program(role: Role) -> io::Result<BpfProgram> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
+    for rule in role.rules() {
+        rules.entry(rule.call).or_default().extend(conditions(rule)?);
+    }
+    let filter = SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, TargetArch::x86_64);
+    filter.and_then(BpfProgram::try_from).map_err(io::Error::other)
+}
+
+/// The ways in which a call may be made; none for any way.
+fn conditions(rule: &Rule) -> io::Result<Vec<SeccompRule>> {
+    let one = |argument, operator, value| {
+        let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Qword, operator, value);
+        condition.map_err(io::Error::other)
+    };
+    let dword = |argument, value| {
+        let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value);
+        condition.map_err(io::Error::other)
+    };
+    let ways: Vec<Vec<SeccompCondition>> = match rule.only {
+        Only::Any => Vec::new(),
+        Only::OneOf(argument, values) => {
+            values.iter().map(|value| Ok(vec![dword(argument, *value)?])).collect::<io::Result<_>>()?
+        }
+        Only::Without(argument, bits) => vec![vec![one(argument, SeccompCmpOp::MaskedEq(bits), 0)?]],
+        Only::OwnSignal(signal) => {
+            let own = u64::from(rustix::process::getpid().as_raw_nonzero().get().unsigned_abs());
+            vec![vec![dword(0, own)?, dword(2, signal)?]]
+        }
+    };
+    ways.into_iter().map(|way| SeccompRule::new(way).map_err(io::Error::other)).collect()
+}
