@@ -687,6 +687,11 @@ fn nothing_is_watched_for_those_that_are_gone() {
     arena.take_until("all sleep", |a| a.status.swapped == 6);
     runs.iter().for_each(|run| arena.cancel(*run));
     arena.take_until("all end", |a| a.alive.is_empty());
+    // Makers close inputs after the end is told.
+    let end = Instant::now() + Duration::from_secs(10);
+    while watched_inputs() > 0 && Instant::now() < end {
+        arena.take_for(Duration::from_millis(10));
+    }
     assert_eq!(watched_inputs(), 0);
     drop(pipes);
     arena.finish();

@@ -12,7 +12,7 @@ use crate::{
     gateway::{Feed, Verdict},
     kvm::cpu_time,
     schedule::VmKey,
-    vm::{Assignment, HardwareError, Vm},
+    vm::{Assignment, Given, HardwareError, Vm},
     worker::{
         message::{Input, Report, RunId},
         shelf::{Ready, Shelf},
@@ -39,10 +39,10 @@ const INPUT_READ: usize = 512 << 10;
 pub(super) enum Work {
     /// Make the VM whose turn it is, or bring it back.
     Enter(Turn),
-    /// Take a copy of a VM at its CHECKPOINT, and give it its job.
-    Copy(VmKey, Box<Resident>),
+    /// Take a copy of a VM at its CHECKPOINT, and give it its job. Its turn took so much CPU time.
+    Copy(VmKey, Box<Resident>, Duration),
     /// Start a VM over that made no CHECKPOINT, with its job.
-    StartOver(VmKey, Box<Resident>),
+    StartOver(VmKey, Box<Resident>, Duration),
     /// Read input for a run.
     Feed(VmKey),
     /// VMs may sleep in this file, up to so many bytes of it.
@@ -103,7 +103,7 @@ impl Kernel {
             let used = || cpu_time().saturating_sub(begun);
             match work {
                 Work::Enter(turn) => self.make_enter(turn, &mut frame, &used),
-                Work::Copy(key, mut resident) => {
+                Work::Copy(key, mut resident, before) => {
                     match resident.vm.capture(&self.host) {
                         Ok(template) => {
                             self.state().counts.copies += 1;
@@ -112,15 +112,15 @@ impl Kernel {
                         // The host has no room for a copy: jobs start without.
                         Err(_) => resident.shelf.never(),
                     }
-                    self.give_job(key, resident, &mut frame, used());
+                    self.give_job(key, resident, &mut frame, before + used());
                 }
-                Work::StartOver(key, mut resident) => {
+                Work::StartOver(key, mut resident, before) => {
                     resident.shelf.never();
                     match resident.shelf.cold(&self.host) {
                         Ok(hardware) => self.destroy([resident.vm.start_over(hardware)]),
                         Err(error) => resident.vm.doom(Verdict::Outcome(Outcome::Lost(error.to_string()))),
                     }
-                    self.give_job(key, resident, &mut frame, used());
+                    self.give_job(key, resident, &mut frame, before + used());
                 }
                 Work::Feed(key) => self.read_for(key),
                 Work::SwapInto(file, bytes) => self.swap_into(file, bytes),
@@ -140,7 +140,8 @@ impl Kernel {
     }
 
     fn make_enter(&self, turn: Turn, frame: &mut Vec<u8>, used: &dyn Fn() -> Duration) {
-        let Turn { key, stage, woken, cancelled, .. } = turn;
+        let Turn { key, stage, woken, cancelled, used: before, .. } = turn;
+        let used = || before + used();
         let lost = |outcome| Box::new((outcome, Usage::default()));
         let made = match stage {
             Stage::Waiting(_) if cancelled => Err(lost(Outcome::Cancelled)),
@@ -163,16 +164,15 @@ impl Kernel {
                 self.forget(key, used());
                 self.report_end(RunId(key.0), outcome, usage);
                 self.tell(self.state());
+                // Others may have waited for the CPU that was its.
+                self.ring();
             }
         }
     }
 
     /// A VM is ready for a runner.
     fn made(&self, key: VmKey, resident: Box<Resident>, used: Duration) {
-        let mut state = self.state();
-        state.put_back(key, resident);
-        state.scheduler.yielded(key, used, Instant::now());
-        drop(state);
+        self.state().go_on(key, resident, used);
         self.ring();
     }
 
@@ -246,7 +246,11 @@ impl Kernel {
         if path == StartPath::New {
             self.keeper.stock(&shelf);
         }
-        let vm = Vm::start(&self.host, hardware, job, path, given, begun, frame)?;
+        let vm = Vm::start(&self.host, hardware, job, path, given, begun, frame).inspect_err(|_| {
+            if given == Given::NothingYet {
+                shelf.untried();
+            }
+        })?;
         {
             let mut state = self.state();
             match path {

@@ -280,7 +280,7 @@ impl Kernel {
             let turn = state.next(runner.thread);
             self.set_clock(&mut state);
             if let Some(turn) = turn {
-                let others = state.scheduler.has_waiting() && state.waiting > 0;
+                let others = state.has_turns() && state.waiting > 0;
                 let no_one_listens = state.waiting == 0;
                 drop(state);
                 if others {

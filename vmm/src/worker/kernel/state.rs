@@ -29,7 +29,7 @@ use crate::{
 };
 use denali_protocol::job::Outcome;
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -37,6 +37,8 @@ use std::{
 pub(super) struct State {
     pub(super) scheduler: Scheduler,
     pub(super) slots: HashMap<VmKey, Slot>,
+    /// Runs whose turn goes on: a maker is done with their VMs, and took so much CPU time.
+    ready: VecDeque<(VmKey, Duration)>,
     /// Runners that wait.
     pub(super) waiting: usize,
     /// The time that the clock is set to.
@@ -159,6 +161,8 @@ pub(super) struct Turn {
     pub(super) cancelled: bool,
     /// How long it may take.
     pub(super) slice: Duration,
+    /// What a maker took of it.
+    pub(super) used: Duration,
 }
 
 /// The same where too much memory is taken and none can leave: whoever grows is found out, and waits, before it grew much.
@@ -175,6 +179,7 @@ impl State {
         Self {
             scheduler: Scheduler::new(cpus),
             slots: HashMap::new(),
+            ready: VecDeque::new(),
             waiting: 0,
             clock_set: None,
             closed: None,
@@ -209,6 +214,9 @@ impl State {
 
     /// The next VM to run, for this thread.
     pub(super) fn next(&mut self, thread: Thread) -> Option<Turn> {
+        if let Some((key, used)) = self.ready.pop_front() {
+            return self.begin_turn(key, None, used, thread);
+        }
         let now = Instant::now();
         for key in self.scheduler.due(now) {
             if let Some(slot) = self.slots.get_mut(&key) {
@@ -232,12 +240,12 @@ impl State {
             }
             match slot.wish(now) {
                 Some(wish) if !self.room.ask(wish) => self.wait_for_memory(key, wish, Duration::ZERO),
-                wish => return self.begin_turn(key, wish, thread),
+                wish => return self.begin_turn(key, wish, Duration::ZERO, thread),
             }
         }
     }
 
-    fn begin_turn(&mut self, key: VmKey, wish: Option<Wish>, thread: Thread) -> Option<Turn> {
+    fn begin_turn(&mut self, key: VmKey, wish: Option<Wish>, used: Duration, thread: Thread) -> Option<Turn> {
         if let Some(wish) = wish {
             self.set_memory(key, wish.kib());
         }
@@ -251,7 +259,7 @@ impl State {
         let stage = std::mem::replace(&mut slot.stage, Stage::Running(thread));
         self.counts.turns += 1;
         let slice = if self.room.is_over() { SLICE_WHEN_OVER } else { SLICE };
-        Some(Turn { key, stage, woken: slot.woken.take(), cancelled: slot.cancelled, slice })
+        Some(Turn { key, stage, woken: slot.woken.take(), cancelled: slot.cancelled, slice, used })
     }
 
     /// A VM, or a run that is to have one, goes to the end of the queue for memory. It `used` its CPU for so long.
@@ -366,6 +374,18 @@ impl State {
         } else if self.scheduler.wake(key, now) {
             slot.woken = Some(now);
         }
+    }
+
+    /// A maker is done with a VM, after it `used` so much CPU time: its turn goes on. No one else has a turn for it before, and
+    /// it can't be made to leave.
+    pub(super) fn go_on(&mut self, key: VmKey, resident: Box<Resident>, used: Duration) {
+        self.put_back(key, resident);
+        self.ready.push_back((key, used));
+    }
+
+    /// Whether there is something to do for a runner.
+    pub(super) fn has_turns(&self) -> bool {
+        !self.ready.is_empty() || self.scheduler.has_waiting()
     }
 
     pub(super) fn put_back(&mut self, key: VmKey, resident: Box<Resident>) {

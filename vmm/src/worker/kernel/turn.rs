@@ -32,9 +32,9 @@ const KEPT_KIB: u64 = 2 << 10;
 impl Kernel {
     /// Gives a VM its turn: a slice, or less. One that has to be made, or brought back, a maker gets.
     pub(super) fn give_turn(&self, turn: Turn, runner: &mut Runner) {
+        let Turn { key, stage, woken, cancelled, slice, used } = turn;
         let begun = cpu_time();
-        let used = || cpu_time().saturating_sub(begun);
-        let Turn { key, stage, woken, cancelled, slice } = turn;
+        let used = || used + cpu_time().saturating_sub(begun);
         let entered = match stage {
             Stage::Here(resident) => Ok(resident),
             Stage::Waiting(pending) if !cancelled => self.start_at_once(pending, runner).map_err(Stage::Waiting),
@@ -42,7 +42,9 @@ impl Kernel {
         };
         let mut resident = match entered {
             Ok(resident) => resident,
-            Err(stage) => return self.bench.give(Work::Enter(Turn { key, stage, woken, cancelled, slice })),
+            Err(stage) => {
+                return self.bench.give(Work::Enter(Turn { key, stage, woken, cancelled, slice, used: used() }));
+            }
         };
         self.collect_mail(key, &mut resident.vm);
         if let Some(woken) = woken {
@@ -104,8 +106,8 @@ impl Kernel {
                 None
             }
             Stop::Idle(until) => self.let_idle(key, until, resident, used),
-            Stop::Checkpoint => self.hand_over(Work::Copy(key, resident)),
-            Stop::NoCheckpoint => self.hand_over(Work::StartOver(key, resident)),
+            Stop::Checkpoint => self.hand_over(Work::Copy(key, resident, used())),
+            Stop::NoCheckpoint => self.hand_over(Work::StartOver(key, resident, used())),
             Stop::Ended(outcome) => {
                 self.end(key, outcome, *resident, runner, used());
                 None
