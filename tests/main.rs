@@ -18,6 +18,7 @@
 //! | [`refusals`] | who is not served, and who is told why |
 //! | [`clients`] | clients that vanish, stall or send rubbish |
 //! | [`recovery`] | killed workers and nodes |
+//! | [`kills`] | nodes, workers and clients killed a thousand times |
 //! | [`disk`] | a full disk |
 //! | [`shares`] | what clients get of the machine |
 //! | [`soak`] | all of it at once, for as long as one likes |
@@ -30,6 +31,7 @@ mod disk;
 mod harness;
 mod images;
 mod jobs;
+mod kills;
 mod linux;
 mod linux_files;
 mod linux_guide;

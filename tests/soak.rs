@@ -9,18 +9,17 @@
 //! The seed decides what each client and the killer do, not when the machine gets to it: a failure is replayed roughly.
 
 use crate::{
-    harness::{Denali, Done, Node, Place, children, is_alive, noise, number, text},
+    harness::{Denali, Dice, Done, Figures, Node, Place, kill, noise, number, seed, setting, text},
     samples::{Expectation, expected},
 };
 use denali_samples::Sample;
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::{
-    env, fmt, fs,
+    fmt, fs,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     thread,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 const CLIENTS: u64 = 4;
@@ -35,23 +34,14 @@ const LOST_AFTER: u64 = 3;
 const POLICY: &str =
     "[node]\nslots = 6\nworkers = 6\ncpus = 2\nmemory = \"24MiB\"\nswap = \"256MiB\"\nresults_expire = \"60s\"\n";
 
-/// How much more there may be at the end than there was in the beginning: the allocator, the runtime's threads and the
-/// store's log keep some of what they once had.
-const RSS_KIB: u64 = 64 << 10;
-const DESCRIPTORS: u64 = 10;
-const DISK_KIB: u64 = 16 << 10;
-const HOST_KIB: u64 = 512 << 10;
-
 /// How long results may take to expire: their time, and the time between two looks.
 const EXPIRY: Duration = Duration::from_secs(150);
 
 #[test]
 #[ignore = "takes as long as SOAK_SECONDS says"]
 fn soak() {
-    let number_of = |name: &str| env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let time = Duration::from_secs(number_of("SOAK_SECONDS").unwrap_or(60));
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time").as_nanos() as u64;
-    let seed = number_of("SOAK_SEED").unwrap_or(now);
+    let time = Duration::from_secs(setting("SOAK_SECONDS").unwrap_or(60));
+    let seed = seed("SOAK_SEED");
     eprintln!("soak: SOAK_SEED={seed} SOAK_SECONDS={}", time.as_secs());
 
     let place = Place::new();
@@ -95,13 +85,13 @@ fn soak() {
     // What is left has to end, to be fetched or not, and to expire.
     let until = Instant::now() + EXPIRY;
     let mut end = Figures::of(&node);
-    while !end.is_like(&begin) && Instant::now() < until {
+    while !end.is_like(&begin, WORKERS) && Instant::now() < until {
         thread::sleep(Duration::from_secs(2));
         end = Figures::of(&node);
     }
     node.serves(&place);
     eprintln!("soak: {}\nsoak: begin {begin}\nsoak: peak  {peak}\nsoak: end   {end}", soak.told);
-    assert!(end.is_like(&begin), "more is left than there was; SOAK_SEED={seed}");
+    assert!(end.is_like(&begin, WORKERS), "more is left than there was; SOAK_SEED={seed}");
     assert!(!node.log().contains("panicked"), "{}", node.log());
 }
 
@@ -162,10 +152,7 @@ impl Soak {
             return;
         }
         let worker = workers[dice.below(workers.len() as u64) as usize];
-        // It may have ended in the meantime.
-        if is_alive(worker) && kill_process(Pid::from_raw(worker.cast_signed()).expect("an id"), Signal::KILL).is_ok() {
-            self.told.workers.fetch_add(1, Relaxed);
-        }
+        self.told.workers.fetch_add(u64::from(kill(worker)), Relaxed);
     }
 
     fn be_client(&self, client: u64, dice: Dice) {
@@ -342,93 +329,5 @@ impl Client<'_> {
             self.ask(["cancel", id]).succeed();
         }
         self.check(&self.fetch(id), jobs, |line| matches!(text(line, "outcome"), "cancelled" | "time-limit"));
-    }
-}
-
-/// What a node takes of its host.
-#[derive(Clone, Copy, Debug)]
-struct Figures {
-    rss_kib: u64,
-    descriptors: u64,
-    workers: u64,
-    disk_kib: u64,
-    /// Memory of the host that is not to be had.
-    host_kib: u64,
-}
-
-impl Figures {
-    fn of(node: &Node) -> Self {
-        let process = PathBuf::from(format!("/proc/{}", node.process()));
-        let field = |file: &Path, name: &str| {
-            let text = fs::read_to_string(file).unwrap_or_default();
-            let value =
-                text.lines().find_map(|line| line.strip_prefix(name)?.split_ascii_whitespace().next()?.parse().ok());
-            value.unwrap_or(0)
-        };
-        let host = Path::new("/proc/meminfo");
-        Self {
-            rss_kib: field(&process.join("status"), "VmRSS:"),
-            descriptors: fs::read_dir(process.join("fd")).map_or(0, |fds| fds.count() as u64),
-            workers: children(node.process()).len() as u64,
-            disk_kib: disk_kib(node.data()),
-            host_kib: field(host, "MemTotal:") - field(host, "MemAvailable:"),
-        }
-    }
-
-    fn max(self, other: Self) -> Self {
-        Self {
-            rss_kib: self.rss_kib.max(other.rss_kib),
-            descriptors: self.descriptors.max(other.descriptors),
-            workers: self.workers.max(other.workers),
-            disk_kib: self.disk_kib.max(other.disk_kib),
-            host_kib: self.host_kib.max(other.host_kib),
-        }
-    }
-
-    fn is_like(&self, before: &Self) -> bool {
-        self.rss_kib <= before.rss_kib + RSS_KIB
-            && self.descriptors <= before.descriptors + DESCRIPTORS
-            && self.workers <= WORKERS as u64
-            && self.disk_kib <= before.disk_kib + DISK_KIB
-            && self.host_kib <= before.host_kib + HOST_KIB
-    }
-}
-
-impl fmt::Display for Figures {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rss_kib, descriptors, workers, disk_kib, host_kib } = self;
-        write!(
-            f,
-            "node {rss_kib} KiB, {descriptors} descriptors, {workers} workers, disk {disk_kib} KiB, host {host_kib} KiB"
-        )
-    }
-}
-
-/// What a directory takes of the disk. Files may go while it looks.
-fn disk_kib(directory: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let Ok(entries) = fs::read_dir(directory) else { return 0 };
-    let of = |entry: fs::DirEntry| match entry.metadata() {
-        Ok(metadata) if metadata.is_dir() => disk_kib(&entry.path()),
-        Ok(metadata) => metadata.blocks() / 2,
-        Err(_) => 0,
-    };
-    entries.flatten().map(of).sum()
-}
-
-/// Numbers that look random (Steele et al., "Fast splittable pseudorandom number generators", 2014).
-struct Dice(u64);
-
-impl Dice {
-    fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % end.max(1)
     }
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 use std::{
     ffi::OsStr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// A running node.
@@ -54,6 +55,16 @@ impl Node {
         let again = Self::launch(place, data, policy, &address(&name));
         assert_eq!(again.name, name, "it is the same node to its clients");
         again
+    }
+
+    /// As [`Node::crash`], and kills it once more this time after it was started again, whatever it is at by then.
+    pub(crate) fn crash_twice(self, place: &Place, after: Duration) -> Self {
+        let Self { running, name, data, policy } = self;
+        running.kill();
+        let again = Self::command(place, &data, &policy, &address(&name)).start();
+        std::thread::sleep(after);
+        again.kill();
+        Self::launch(place, data, policy, &address(&name))
     }
 
     /// Asks it to end by SIGTERM, and waits until it has.
