@@ -20,6 +20,7 @@
 //! | [`recovery`] | killed workers and nodes |
 //! | [`kills`] | nodes, workers and clients killed a thousand times |
 //! | [`disk`] | a full disk |
+//! | [`faults`] | a host that lacks other things |
 //! | [`shares`] | what clients get of the machine |
 //! | [`soak`] | all of it at once, for as long as one likes |
 //! | [`top`] | what a node says it does |
@@ -28,6 +29,7 @@
 mod bundles;
 mod clients;
 mod disk;
+mod faults;
 mod harness;
 mod images;
 mod jobs;

@@ -6,10 +6,16 @@
 //! SOAK_SECONDS=300 SOAK_SEED=7 cargo test -p denali --test whole --release -- --ignored --nocapture soak
 //! ```
 //!
+//! With `SOAK_FAULTS=1` the host fails too: the node and its workers are short of descriptors now and then, and VMs that idle do
+//! not all find room on disk. Then a submission may be refused, and is made again; and a job may be lost to that.
+//!
 //! The seed decides what each client and the killer do, not when the machine gets to it: a failure is replayed roughly.
 
 use crate::{
-    harness::{Denali, Dice, Done, Figures, Node, Place, kill, noise, number, seed, setting, text},
+    harness::{
+        DEADLINE, Denali, Dice, Done, Figures, Node, Place, Shortage, is_alive, kill, noise, number, seed, setting,
+        text,
+    },
     samples::{Expectation, expected},
 };
 use denali_samples::Sample;
@@ -34,6 +40,13 @@ const LOST_AFTER: u64 = 3;
 const POLICY: &str =
     "[node]\nslots = 6\nworkers = 6\ncpus = 2\nmemory = \"24MiB\"\nswap = \"256MiB\"\nresults_expire = \"60s\"\n";
 
+/// The same where the host fails: VMs that idle do not all find room on disk.
+const POLICY_OF_FAULTS: &str =
+    "[node]\nslots = 6\nworkers = 6\ncpus = 2\nmemory = \"12MiB\"\nswap = \"6MiB\"\nresults_expire = \"60s\"\n";
+
+/// How long a process is short of something at the most, in ms.
+const SHORTAGE_MS: u64 = 1500;
+
 /// How long results may take to expire: their time, and the time between two looks.
 const EXPIRY: Duration = Duration::from_secs(150);
 
@@ -42,14 +55,15 @@ const EXPIRY: Duration = Duration::from_secs(150);
 fn soak() {
     let time = Duration::from_secs(setting("SOAK_SECONDS").unwrap_or(60));
     let seed = seed("SOAK_SEED");
-    eprintln!("soak: SOAK_SEED={seed} SOAK_SECONDS={}", time.as_secs());
+    let faults = setting("SOAK_FAULTS").is_some_and(|faults| faults > 0);
+    eprintln!("soak: SOAK_SEED={seed} SOAK_SECONDS={} SOAK_FAULTS={}", time.as_secs(), u64::from(faults));
 
     let place = Place::new();
-    let node = Node::start(&place, POLICY);
+    let node = Node::start(&place, if faults { POLICY_OF_FAULTS } else { POLICY });
     node.serves(&place);
     let (begin, begun) = (Figures::of(&node), Instant::now());
-    let soak =
-        Soak { node: node.name().to_owned(), end: begun + time, failed: AtomicBool::new(false), told: Told::default() };
+    let (end, failed, told) = (begun + time, AtomicBool::new(false), Told::default());
+    let soak = Soak { node: node.name().to_owned(), end, faults, failed, told };
     let mut peak = begin;
     let node = thread::scope(|scope| {
         let mut node = node;
@@ -67,6 +81,7 @@ fn soak() {
                     node = node.crash(&place);
                 }
                 1..16 => soak.kill_worker(&node, &mut dice),
+                16..24 if faults => soak.withhold_descriptors(&node, &mut dice),
                 _ => {}
             }
             peak = peak.max(Figures::of(&node));
@@ -99,6 +114,8 @@ fn soak() {
 struct Soak {
     node: String,
     end: Instant,
+    /// Whether the host fails.
+    faults: bool,
     failed: AtomicBool,
     told: Told,
 }
@@ -117,17 +134,19 @@ struct Told {
     workers: AtomicU64,
     /// Nodes killed.
     nodes: AtomicU64,
+    /// Times that a process was short of descriptors.
+    shortages: AtomicU64,
 }
 
 impl fmt::Display for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { right, lost, cancelled, vanished, workers, nodes } = self;
-        let [right, lost, cancelled, vanished, workers, nodes] =
-            [right, lost, cancelled, vanished, workers, nodes].map(|count| count.load(Relaxed));
+        let Self { right, lost, cancelled, vanished, workers, nodes, shortages } = self;
+        let [right, lost, cancelled, vanished, workers, nodes, shortages] =
+            [right, lost, cancelled, vanished, workers, nodes, shortages].map(|count| count.load(Relaxed));
         write!(
             f,
             "{right} results right, {cancelled} cancelled, {lost} lost; killed {vanished} clients, {workers} workers, \
-             {nodes} nodes"
+             {nodes} nodes; short of descriptors {shortages} times"
         )
     }
 }
@@ -155,9 +174,21 @@ impl Soak {
         self.told.workers.fetch_add(u64::from(kill(worker)), Relaxed);
     }
 
+    /// The node or one of its workers gets few descriptors, or none, for a while.
+    fn withhold_descriptors(&self, node: &Node, dice: &mut Dice) {
+        let processes = [vec![node.process()], node.workers()].concat();
+        let process = processes[dice.below(processes.len() as u64) as usize];
+        if is_alive(process) {
+            self.told.shortages.fetch_add(1, Relaxed);
+            let _shortage = Shortage::of_descriptors(process, dice.below(8));
+            thread::sleep(Duration::from_millis(dice.below(SHORTAGE_MS)));
+        }
+    }
+
     fn be_client(&self, client: u64, dice: Dice) {
         let _failing = Failing(&self.failed);
-        let mut client = Client { soak: self, place: Place::new(), name: client, jobs: 0, killed_before: 0, dice };
+        let mut client =
+            Client { soak: self, place: Place::new(), name: client, jobs: 0, killed_before: 0, short_before: 0, dice };
         let samples: Vec<_> = expected().collect();
         while self.goes_on() {
             client.do_something(&samples);
@@ -173,6 +204,8 @@ struct Client<'a> {
     jobs: u64,
     /// Workers that had been killed when it submitted its latest job.
     killed_before: u64,
+    /// Shortages by then.
+    short_before: u64,
     dice: Dice,
 }
 
@@ -180,6 +213,7 @@ impl Client<'_> {
     fn do_something(&mut self, samples: &[(&Sample, Expectation)]) {
         self.jobs += 1;
         self.killed_before = self.soak.told.workers.load(Relaxed);
+        self.short_before = self.soak.told.shortages.load(Relaxed);
         let id = format!("c{}-{}", self.name, self.jobs);
         match self.dice.below(10) {
             0..4 => {
@@ -223,10 +257,12 @@ impl Client<'_> {
         indices.sort_unstable();
         assert_eq!(indices, (0..jobs).collect::<Vec<_>>(), "{done}");
         let told = &self.soak.told;
+        let may_be_lost = told.workers.load(Relaxed) >= self.killed_before + LOST_AFTER
+            || told.shortages.load(Relaxed) > self.short_before;
         let mut receipts = Vec::new();
         for line in &lines {
             let count = match text(line, "outcome") {
-                "lost" if told.workers.load(Relaxed) >= self.killed_before + LOST_AFTER => &told.lost,
+                "lost" if may_be_lost => &told.lost,
                 "cancelled" if right(line) => &told.cancelled,
                 _ if right(line) => &told.right,
                 _ => panic!("not right: {line}\n{done}"),
@@ -238,18 +274,31 @@ impl Client<'_> {
         self.place.denali(["verify", "--node", id]).args(receipts).succeed();
     }
 
+    /// Runs a command; where the host fails, again and again until it is not refused.
+    fn insist(&self, command: impl Fn() -> Denali) -> Done {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let done = command().run();
+            let refused = done.status.code() == Some(125) && done.stdout.is_empty();
+            if !self.soak.faults || !refused || Instant::now() > end {
+                return done;
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
     /// Waits for a job's end by asking for it, and fetches its results.
     fn fetch(&self, id: &str) -> Done {
-        self.ask(["logs", id, "-f"]).run();
-        self.ask(["result", id, "--json"]).run()
+        self.insist(|| self.ask(["logs", id, "-f"]));
+        self.insist(|| self.ask(["result", id, "--json"]))
     }
 
     fn sample(&mut self, id: &str, sample: &Sample, expectation: &Expectation) {
         let memory = expectation.memory();
         let bundle = self.pack(sample.name, expectation.cpu_time_ms, expectation.wall_time_ms, &memory);
         let input = self.place.write("input", expectation.input());
-        let command = self.submit(id, &bundle).arg("--json").arg("--input").arg(input).arg("--");
-        let done = command.args(&expectation.arguments).run();
+        let command = || self.submit(id, &bundle).arg("--json").arg("--input").arg(&input).arg("--");
+        let done = self.insist(|| command().args(&expectation.arguments));
         self.check(&done, 1, |line| {
             let output = expectation.output.as_deref().is_none_or(|output| line["stdout"] == output);
             text(line, "outcome") == expectation.outcome
@@ -261,8 +310,9 @@ impl Client<'_> {
     fn array(&mut self, id: &str) {
         let jobs = 1 + self.dice.below(60);
         let array = format!("0-{}", jobs - 1);
-        let command = self.submit(id, &self.place.image("hello")).args(["--json", "--array", &array, "--", "{index}"]);
-        self.check(&command.run(), jobs, |line| line["stdout"] == format!("Hello, {}!\n", line["index"]));
+        let options = ["--json", "--array", &array, "--", "{index}"];
+        let done = self.insist(|| self.submit(id, &self.place.image("hello")).args(options));
+        self.check(&done, jobs, |line| line["stdout"] == format!("Hello, {}!\n", line["index"]));
     }
 
     /// Megabytes in, and the same megabytes out.
@@ -271,9 +321,9 @@ impl Client<'_> {
         bytes[0] = self.jobs as u8;
         let input = self.place.write("input", &bytes);
         let output = self.place.path(&format!("{id}.out"));
-        let command =
-            self.submit(id, &self.place.image("echo")).args(["--json", "--array", "0-0", "--input"]).arg(input);
-        let done = command.arg("--output-dir").arg(&output).run();
+        let options = ["--json", "--array", "0-0", "--input"];
+        let command = || self.submit(id, &self.place.image("echo")).args(options).arg(&input);
+        let done = self.insist(|| command().arg("--output-dir").arg(&output));
         self.check(&done, 1, |line| {
             text(line, "outcome") == "exited" && fs::read(output.join("0.stdout")).is_ok_and(|got| got == bytes)
         });
@@ -281,14 +331,20 @@ impl Client<'_> {
         let _ = fs::remove_dir_all(output);
     }
 
+    fn cancel_all(&self, id: &str) {
+        let done = self.insist(|| self.ask(["cancel", id]));
+        assert!(done.status.success(), "{done}");
+    }
+
     /// Jobs that are cancelled after a while, if they have not ended by then.
     fn cancel(&mut self, id: &str) {
         let jobs = 1 + self.dice.below(12);
         let array = format!("0-{}", jobs - 1);
-        let command = self.submit(id, &self.place.image("primes")).args(["--array", &array, "--", "300000000"]);
-        command.succeed();
+        let options = ["--array", &array, "--", "300000000"];
+        let done = self.insist(|| self.submit(id, &self.place.image("primes")).args(options));
+        assert!(done.status.success(), "{done}");
         thread::sleep(Duration::from_millis(self.dice.below(2000)));
-        self.ask(["cancel", id]).succeed();
+        self.cancel_all(id);
         self.check(&self.fetch(id), jobs, |line| {
             text(line, "outcome") == "cancelled" || line["stdout"] == "16252325\n"
         });
@@ -302,7 +358,7 @@ impl Client<'_> {
         client.kill();
         self.soak.told.vanished.fetch_add(1, Relaxed);
         // The node may not have got it: who asks again is the one or the other.
-        let done = self.submit(id, &bundle).arg("--json").run();
+        let done = self.insist(|| self.submit(id, &bundle).arg("--json"));
         self.check(&done, 1, |line| text(line, "outcome") == "time-limit");
     }
 
@@ -310,11 +366,11 @@ impl Client<'_> {
     fn ask_twice(&mut self, id: &str) {
         let submit = || self.submit(id, &self.place.image("primes")).args(["--json", "--", "10000000"]);
         let (first, second) = thread::scope(|scope| {
-            let second = scope.spawn(|| submit().run());
-            (submit().run(), second.join().expect("it does not panic"))
+            let second = scope.spawn(|| self.insist(submit));
+            (self.insist(submit), second.join().expect("it does not panic"))
         });
         assert_eq!(first.line(), second.line(), "{first}\n{second}");
-        assert_eq!(first.line(), self.ask(["result", id, "--json"]).run().line());
+        assert_eq!(first.line(), self.insist(|| self.ask(["result", id, "--json"])).line());
         self.check(&first, 1, |line| line["stdout"] == "664579\n");
     }
 
@@ -323,10 +379,11 @@ impl Client<'_> {
         let jobs = 1 + self.dice.below(8);
         let array = format!("0-{}", jobs - 1);
         let bundle = self.pack("hostile/sleeper", 1000, 4000, "16MiB");
-        self.submit(id, &bundle).args(["--array", &array]).succeed();
+        let done = self.insist(|| self.submit(id, &bundle).args(["--array", &array]));
+        assert!(done.status.success(), "{done}");
         thread::sleep(Duration::from_millis(self.dice.below(3000)));
         if self.dice.below(4) > 0 {
-            self.ask(["cancel", id]).succeed();
+            self.cancel_all(id);
         }
         self.check(&self.fetch(id), jobs, |line| matches!(text(line, "outcome"), "cancelled" | "time-limit"));
     }

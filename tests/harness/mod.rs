@@ -6,12 +6,14 @@ mod figures;
 mod node;
 mod pipe;
 mod process;
+mod shortage;
 
 pub(crate) use command::{Denali, Done, Running};
 pub(crate) use dice::{Dice, seed, setting};
 pub(crate) use figures::Figures;
 pub(crate) use node::Node;
 pub(crate) use process::{Life, busy, children, is_alive, kill, send};
+pub(crate) use shortage::Shortage;
 
 use serde_json::Value;
 use std::{
