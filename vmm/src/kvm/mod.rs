@@ -6,6 +6,7 @@ mod cpuid;
 mod exit;
 mod host;
 mod memory;
+mod mishap;
 mod pagemap;
 mod selectors;
 mod state;
