@@ -145,8 +145,31 @@ fn jobs_with(bundle: &Bundle, mishap: Mishap, left: u64) -> (bool, u64) {
     (happened, lost)
 }
 
+/// The host has no room for the VM that is to reach a CHECKPOINT: the next one tries again.
+fn the_copy_is_made_another_time(bundle: &Bundle) {
+    let mut worker = Worker::start();
+    for number in 1..=JOBS {
+        if number == 2 {
+            arrange(Mishap::Error(libc::ENOMEM), 0);
+        }
+        let (outcome, _) = worker.run(bundle, number, false);
+        assert_eq!(matches!(outcome, Outcome::Lost(_)), number == 2, "{outcome:?}");
+    }
+    assert!(cancel());
+    loop {
+        match worker.report() {
+            Report::Status(status) if status.counts.ended == JOBS - 1 => {
+                assert_eq!(status.counts.copies, 1);
+                return worker.end();
+            }
+            _ => {}
+        }
+    }
+}
+
 fn all() {
     let bundle = bundle();
+    the_copy_is_made_another_time(&bundle);
     // What the first worker of a process makes for all.
     assert_eq!(jobs_with(&bundle, Mishap::Error(0), u64::MAX), (false, 0));
     // The thread that says the last words of a worker ends a moment after it.
