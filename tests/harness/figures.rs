@@ -61,11 +61,12 @@ impl Figures {
             && self.workers <= workers as u64
     }
 
-    /// The same of all that it takes, for a node whose results have expired.
-    pub(crate) fn is_like(&self, before: &Self, workers: usize) -> bool {
+    /// The same of all that it takes, for a node whose results have expired. Of the host's memory it can't be said where it is
+    /// `shared` with others.
+    pub(crate) fn is_like(&self, before: &Self, workers: usize, shared: bool) -> bool {
         self.process_is_like(before, workers)
             && self.disk_kib <= before.disk_kib + DISK_KIB
-            && self.host_kib <= before.host_kib + HOST_KIB
+            && (shared || self.host_kib <= before.host_kib + HOST_KIB)
     }
 }
 
