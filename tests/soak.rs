@@ -139,11 +139,13 @@ struct Told {
     nodes: AtomicU64,
     /// Times that a process was short of descriptors.
     shortages: AtomicU64,
+    /// Of them, those that are over.
+    relieved: AtomicU64,
 }
 
 impl fmt::Display for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { right, lost, cancelled, vanished, workers, nodes, shortages } = self;
+        let Self { right, lost, cancelled, vanished, workers, nodes, shortages, .. } = self;
         let [right, lost, cancelled, vanished, workers, nodes, shortages] =
             [right, lost, cancelled, vanished, workers, nodes, shortages].map(|count| count.load(Relaxed));
         write!(
@@ -183,15 +185,24 @@ impl Soak {
         let process = processes[dice.below(processes.len() as u64) as usize];
         if is_alive(process) {
             self.told.shortages.fetch_add(1, Relaxed);
-            let _shortage = Shortage::of_descriptors(process, dice.below(8));
+            let shortage = Shortage::of_descriptors(process, dice.below(8));
             thread::sleep(Duration::from_millis(dice.below(SHORTAGE_MS)));
+            drop(shortage);
+            self.told.relieved.fetch_add(1, Relaxed);
         }
     }
 
     fn be_client(&self, client: u64, dice: Dice) {
         let _failing = Failing(&self.failed);
-        let mut client =
-            Client { soak: self, place: Place::new(), name: client, jobs: 0, killed_before: 0, short_before: 0, dice };
+        let mut client = Client {
+            soak: self,
+            place: Place::new(),
+            name: client,
+            jobs: 0,
+            killed_before: 0,
+            relieved_before: 0,
+            dice,
+        };
         let samples: Vec<_> = expected().collect();
         while self.goes_on() {
             client.do_something(&samples);
@@ -207,8 +218,8 @@ struct Client<'a> {
     jobs: u64,
     /// Workers that had been killed when it submitted its latest job.
     killed_before: u64,
-    /// Shortages by then.
-    short_before: u64,
+    /// Shortages that were over by then.
+    relieved_before: u64,
     dice: Dice,
 }
 
@@ -216,7 +227,7 @@ impl Client<'_> {
     fn do_something(&mut self, samples: &[(&Sample, Expectation)]) {
         self.jobs += 1;
         self.killed_before = self.soak.told.workers.load(Relaxed);
-        self.short_before = self.soak.told.shortages.load(Relaxed);
+        self.relieved_before = self.soak.told.relieved.load(Relaxed);
         let id = format!("c{}-{}", self.name, self.jobs);
         match self.dice.below(10) {
             0..4 => {
@@ -261,7 +272,7 @@ impl Client<'_> {
         assert_eq!(indices, (0..jobs).collect::<Vec<_>>(), "{done}");
         let told = &self.soak.told;
         let may_be_lost = told.workers.load(Relaxed) >= self.killed_before + LOST_AFTER
-            || told.shortages.load(Relaxed) > self.short_before;
+            || told.shortages.load(Relaxed) > self.relieved_before;
         let mut receipts = Vec::new();
         for line in &lines {
             let count = match text(line, "outcome") {
