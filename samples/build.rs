@@ -9,8 +9,10 @@ use std::{
 
 /// What cargo tells a build script about the outer build, and what must not reach the inner one: flags for host code,
 /// and the compiler wrappers of linters.
-const OUTER: [&str; 7] = [
+const OUTER: [&str; 8] = [
     "CARGO_BUILD_TARGET",
+    // Guests have no runtime of a sanitizer.
+    "CARGO_CFG_SANITIZE",
     "CARGO_ENCODED_RUSTFLAGS",
     "CARGO_TARGET_DIR",
     "RUSTC_WORKSPACE_WRAPPER",

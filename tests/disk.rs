@@ -10,11 +10,11 @@ use std::{
 };
 
 /// A small file system in memory. Unmounted when this is dropped, so declare what uses it later.
-struct TinyDisk(PathBuf);
+pub(crate) struct TinyDisk(PathBuf);
 
 impl TinyDisk {
     /// Only root may mount one; none elsewhere.
-    fn mount(at: PathBuf, size: &str) -> Option<Self> {
+    pub(crate) fn mount(at: PathBuf, size: &str) -> Option<Self> {
         fs::create_dir_all(&at).expect("a directory");
         let mount = Command::new("mount").args(["-t", "tmpfs", "-o", size, "tmpfs"]).arg(&at).output();
         if mount.is_ok_and(|done| done.status.success()) {
@@ -22,6 +22,11 @@ impl TinyDisk {
         }
         eprintln!("skipped: no file system can be mounted here, so no disk can be filled");
         None
+    }
+
+    /// Where it is mounted.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
     }
 
     /// Takes all the room that is left.

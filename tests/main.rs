@@ -18,7 +18,9 @@
 //! | [`refusals`] | who is not served, and who is told why |
 //! | [`clients`] | clients that vanish, stall or send rubbish |
 //! | [`recovery`] | killed workers and nodes |
+//! | [`kills`] | nodes, workers and clients killed a thousand times |
 //! | [`disk`] | a full disk |
+//! | [`faults`] | a host that lacks other things |
 //! | [`shares`] | what clients get of the machine |
 //! | [`soak`] | all of it at once, for as long as one likes |
 //! | [`top`] | what a node says it does |
@@ -27,9 +29,11 @@
 mod bundles;
 mod clients;
 mod disk;
+mod faults;
 mod harness;
 mod images;
 mod jobs;
+mod kills;
 mod linux;
 mod linux_files;
 mod linux_guide;

@@ -6,21 +6,28 @@
 //! SOAK_SECONDS=300 SOAK_SEED=7 cargo test -p denali --test whole --release -- --ignored --nocapture soak
 //! ```
 //!
+//! With `SOAK_FAULTS=1` the host fails too: the node and its workers are short of descriptors now and then, and VMs that idle do
+//! not all find room on disk. Then a submission may be refused, and is made again; and a job may be lost to that.
+//!
+//! On a machine that others use too, `SOAK_SHARED=1` leaves the memory of the host out of account.
+//!
 //! The seed decides what each client and the killer do, not when the machine gets to it: a failure is replayed roughly.
 
 use crate::{
-    harness::{Denali, Done, Node, Place, children, is_alive, noise, number, text},
+    harness::{
+        DEADLINE, Denali, Dice, Done, Figures, Node, Place, Shortage, is_alive, kill, noise, number, seed, setting,
+        text,
+    },
     samples::{Expectation, expected},
 };
 use denali_samples::Sample;
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::{
-    env, fmt, fs,
+    fmt, fs,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     thread,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 const CLIENTS: u64 = 4;
@@ -35,12 +42,12 @@ const LOST_AFTER: u64 = 3;
 const POLICY: &str =
     "[node]\nslots = 6\nworkers = 6\ncpus = 2\nmemory = \"24MiB\"\nswap = \"256MiB\"\nresults_expire = \"60s\"\n";
 
-/// How much more there may be at the end than there was in the beginning: the allocator, the runtime's threads and the
-/// store's log keep some of what they once had.
-const RSS_KIB: u64 = 64 << 10;
-const DESCRIPTORS: u64 = 10;
-const DISK_KIB: u64 = 16 << 10;
-const HOST_KIB: u64 = 512 << 10;
+/// The same where the host fails: VMs that idle do not all find room on disk.
+const POLICY_OF_FAULTS: &str =
+    "[node]\nslots = 6\nworkers = 6\ncpus = 2\nmemory = \"12MiB\"\nswap = \"6MiB\"\nresults_expire = \"60s\"\n";
+
+/// How long a process is short of something at the most, in ms.
+const SHORTAGE_MS: u64 = 1500;
 
 /// How long results may take to expire: their time, and the time between two looks.
 const EXPIRY: Duration = Duration::from_secs(150);
@@ -48,18 +55,17 @@ const EXPIRY: Duration = Duration::from_secs(150);
 #[test]
 #[ignore = "takes as long as SOAK_SECONDS says"]
 fn soak() {
-    let number_of = |name: &str| env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let time = Duration::from_secs(number_of("SOAK_SECONDS").unwrap_or(60));
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time").as_nanos() as u64;
-    let seed = number_of("SOAK_SEED").unwrap_or(now);
-    eprintln!("soak: SOAK_SEED={seed} SOAK_SECONDS={}", time.as_secs());
+    let time = Duration::from_secs(setting("SOAK_SECONDS").unwrap_or(60));
+    let seed = seed("SOAK_SEED");
+    let faults = setting("SOAK_FAULTS").is_some_and(|faults| faults > 0);
+    eprintln!("soak: SOAK_SEED={seed} SOAK_SECONDS={} SOAK_FAULTS={}", time.as_secs(), u64::from(faults));
 
     let place = Place::new();
-    let node = Node::start(&place, POLICY);
+    let node = Node::start(&place, if faults { POLICY_OF_FAULTS } else { POLICY });
     node.serves(&place);
     let (begin, begun) = (Figures::of(&node), Instant::now());
-    let soak =
-        Soak { node: node.name().to_owned(), end: begun + time, failed: AtomicBool::new(false), told: Told::default() };
+    let (end, failed, told) = (begun + time, AtomicBool::new(false), Told::default());
+    let soak = Soak { node: node.name().to_owned(), end, faults, failed, told };
     let mut peak = begin;
     let node = thread::scope(|scope| {
         let mut node = node;
@@ -77,6 +83,7 @@ fn soak() {
                     node = node.crash(&place);
                 }
                 1..16 => soak.kill_worker(&node, &mut dice),
+                16..24 if faults => soak.withhold_descriptors(&node, &mut dice),
                 _ => {}
             }
             peak = peak.max(Figures::of(&node));
@@ -95,13 +102,14 @@ fn soak() {
     // What is left has to end, to be fetched or not, and to expire.
     let until = Instant::now() + EXPIRY;
     let mut end = Figures::of(&node);
-    while !end.is_like(&begin) && Instant::now() < until {
+    let shared = setting("SOAK_SHARED").is_some_and(|shared| shared > 0);
+    while !end.is_like(&begin, WORKERS, shared) && Instant::now() < until {
         thread::sleep(Duration::from_secs(2));
         end = Figures::of(&node);
     }
     node.serves(&place);
     eprintln!("soak: {}\nsoak: begin {begin}\nsoak: peak  {peak}\nsoak: end   {end}", soak.told);
-    assert!(end.is_like(&begin), "more is left than there was; SOAK_SEED={seed}");
+    assert!(end.is_like(&begin, WORKERS, shared), "more is left than there was; SOAK_SEED={seed}");
     assert!(!node.log().contains("panicked"), "{}", node.log());
 }
 
@@ -109,6 +117,8 @@ fn soak() {
 struct Soak {
     node: String,
     end: Instant,
+    /// Whether the host fails.
+    faults: bool,
     failed: AtomicBool,
     told: Told,
 }
@@ -127,17 +137,21 @@ struct Told {
     workers: AtomicU64,
     /// Nodes killed.
     nodes: AtomicU64,
+    /// Times that a process was short of descriptors.
+    shortages: AtomicU64,
+    /// Of them, those that are over.
+    relieved: AtomicU64,
 }
 
 impl fmt::Display for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { right, lost, cancelled, vanished, workers, nodes } = self;
-        let [right, lost, cancelled, vanished, workers, nodes] =
-            [right, lost, cancelled, vanished, workers, nodes].map(|count| count.load(Relaxed));
+        let Self { right, lost, cancelled, vanished, workers, nodes, shortages, .. } = self;
+        let [right, lost, cancelled, vanished, workers, nodes, shortages] =
+            [right, lost, cancelled, vanished, workers, nodes, shortages].map(|count| count.load(Relaxed));
         write!(
             f,
             "{right} results right, {cancelled} cancelled, {lost} lost; killed {vanished} clients, {workers} workers, \
-             {nodes} nodes"
+             {nodes} nodes; short of descriptors {shortages} times"
         )
     }
 }
@@ -162,15 +176,33 @@ impl Soak {
             return;
         }
         let worker = workers[dice.below(workers.len() as u64) as usize];
-        // It may have ended in the meantime.
-        if is_alive(worker) && kill_process(Pid::from_raw(worker.cast_signed()).expect("an id"), Signal::KILL).is_ok() {
-            self.told.workers.fetch_add(1, Relaxed);
+        self.told.workers.fetch_add(u64::from(kill(worker)), Relaxed);
+    }
+
+    /// The node or one of its workers gets few descriptors, or none, for a while.
+    fn withhold_descriptors(&self, node: &Node, dice: &mut Dice) {
+        let processes = [vec![node.process()], node.workers()].concat();
+        let process = processes[dice.below(processes.len() as u64) as usize];
+        if is_alive(process) {
+            self.told.shortages.fetch_add(1, Relaxed);
+            let shortage = Shortage::of_descriptors(process, dice.below(8));
+            thread::sleep(Duration::from_millis(dice.below(SHORTAGE_MS)));
+            drop(shortage);
+            self.told.relieved.fetch_add(1, Relaxed);
         }
     }
 
     fn be_client(&self, client: u64, dice: Dice) {
         let _failing = Failing(&self.failed);
-        let mut client = Client { soak: self, place: Place::new(), name: client, jobs: 0, killed_before: 0, dice };
+        let mut client = Client {
+            soak: self,
+            place: Place::new(),
+            name: client,
+            jobs: 0,
+            killed_before: 0,
+            relieved_before: 0,
+            dice,
+        };
         let samples: Vec<_> = expected().collect();
         while self.goes_on() {
             client.do_something(&samples);
@@ -186,6 +218,8 @@ struct Client<'a> {
     jobs: u64,
     /// Workers that had been killed when it submitted its latest job.
     killed_before: u64,
+    /// Shortages that were over by then.
+    relieved_before: u64,
     dice: Dice,
 }
 
@@ -193,6 +227,7 @@ impl Client<'_> {
     fn do_something(&mut self, samples: &[(&Sample, Expectation)]) {
         self.jobs += 1;
         self.killed_before = self.soak.told.workers.load(Relaxed);
+        self.relieved_before = self.soak.told.relieved.load(Relaxed);
         let id = format!("c{}-{}", self.name, self.jobs);
         match self.dice.below(10) {
             0..4 => {
@@ -236,10 +271,12 @@ impl Client<'_> {
         indices.sort_unstable();
         assert_eq!(indices, (0..jobs).collect::<Vec<_>>(), "{done}");
         let told = &self.soak.told;
+        let may_be_lost = told.workers.load(Relaxed) >= self.killed_before + LOST_AFTER
+            || told.shortages.load(Relaxed) > self.relieved_before;
         let mut receipts = Vec::new();
         for line in &lines {
             let count = match text(line, "outcome") {
-                "lost" if told.workers.load(Relaxed) >= self.killed_before + LOST_AFTER => &told.lost,
+                "lost" if may_be_lost => &told.lost,
                 "cancelled" if right(line) => &told.cancelled,
                 _ if right(line) => &told.right,
                 _ => panic!("not right: {line}\n{done}"),
@@ -251,18 +288,31 @@ impl Client<'_> {
         self.place.denali(["verify", "--node", id]).args(receipts).succeed();
     }
 
+    /// Runs a command; where the host fails, again and again until it is not refused.
+    fn insist(&self, command: impl Fn() -> Denali) -> Done {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let done = command().run();
+            let refused = done.status.code() == Some(125) && done.stdout.is_empty();
+            if !self.soak.faults || !refused || Instant::now() > end {
+                return done;
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
     /// Waits for a job's end by asking for it, and fetches its results.
     fn fetch(&self, id: &str) -> Done {
-        self.ask(["logs", id, "-f"]).run();
-        self.ask(["result", id, "--json"]).run()
+        self.insist(|| self.ask(["logs", id, "-f"]));
+        self.insist(|| self.ask(["result", id, "--json"]))
     }
 
     fn sample(&mut self, id: &str, sample: &Sample, expectation: &Expectation) {
         let memory = expectation.memory();
         let bundle = self.pack(sample.name, expectation.cpu_time_ms, expectation.wall_time_ms, &memory);
         let input = self.place.write("input", expectation.input());
-        let command = self.submit(id, &bundle).arg("--json").arg("--input").arg(input).arg("--");
-        let done = command.args(&expectation.arguments).run();
+        let command = || self.submit(id, &bundle).arg("--json").arg("--input").arg(&input).arg("--");
+        let done = self.insist(|| command().args(&expectation.arguments));
         self.check(&done, 1, |line| {
             let output = expectation.output.as_deref().is_none_or(|output| line["stdout"] == output);
             text(line, "outcome") == expectation.outcome
@@ -274,8 +324,9 @@ impl Client<'_> {
     fn array(&mut self, id: &str) {
         let jobs = 1 + self.dice.below(60);
         let array = format!("0-{}", jobs - 1);
-        let command = self.submit(id, &self.place.image("hello")).args(["--json", "--array", &array, "--", "{index}"]);
-        self.check(&command.run(), jobs, |line| line["stdout"] == format!("Hello, {}!\n", line["index"]));
+        let options = ["--json", "--array", &array, "--", "{index}"];
+        let done = self.insist(|| self.submit(id, &self.place.image("hello")).args(options));
+        self.check(&done, jobs, |line| line["stdout"] == format!("Hello, {}!\n", line["index"]));
     }
 
     /// Megabytes in, and the same megabytes out.
@@ -284,9 +335,9 @@ impl Client<'_> {
         bytes[0] = self.jobs as u8;
         let input = self.place.write("input", &bytes);
         let output = self.place.path(&format!("{id}.out"));
-        let command =
-            self.submit(id, &self.place.image("echo")).args(["--json", "--array", "0-0", "--input"]).arg(input);
-        let done = command.arg("--output-dir").arg(&output).run();
+        let options = ["--json", "--array", "0-0", "--input"];
+        let command = || self.submit(id, &self.place.image("echo")).args(options).arg(&input);
+        let done = self.insist(|| command().arg("--output-dir").arg(&output));
         self.check(&done, 1, |line| {
             text(line, "outcome") == "exited" && fs::read(output.join("0.stdout")).is_ok_and(|got| got == bytes)
         });
@@ -294,14 +345,20 @@ impl Client<'_> {
         let _ = fs::remove_dir_all(output);
     }
 
+    fn cancel_all(&self, id: &str) {
+        let done = self.insist(|| self.ask(["cancel", id]));
+        assert!(done.status.success(), "{done}");
+    }
+
     /// Jobs that are cancelled after a while, if they have not ended by then.
     fn cancel(&mut self, id: &str) {
         let jobs = 1 + self.dice.below(12);
         let array = format!("0-{}", jobs - 1);
-        let command = self.submit(id, &self.place.image("primes")).args(["--array", &array, "--", "300000000"]);
-        command.succeed();
+        let options = ["--array", &array, "--", "300000000"];
+        let done = self.insist(|| self.submit(id, &self.place.image("primes")).args(options));
+        assert!(done.status.success(), "{done}");
         thread::sleep(Duration::from_millis(self.dice.below(2000)));
-        self.ask(["cancel", id]).succeed();
+        self.cancel_all(id);
         self.check(&self.fetch(id), jobs, |line| {
             text(line, "outcome") == "cancelled" || line["stdout"] == "16252325\n"
         });
@@ -315,7 +372,7 @@ impl Client<'_> {
         client.kill();
         self.soak.told.vanished.fetch_add(1, Relaxed);
         // The node may not have got it: who asks again is the one or the other.
-        let done = self.submit(id, &bundle).arg("--json").run();
+        let done = self.insist(|| self.submit(id, &bundle).arg("--json"));
         self.check(&done, 1, |line| text(line, "outcome") == "time-limit");
     }
 
@@ -323,11 +380,11 @@ impl Client<'_> {
     fn ask_twice(&mut self, id: &str) {
         let submit = || self.submit(id, &self.place.image("primes")).args(["--json", "--", "10000000"]);
         let (first, second) = thread::scope(|scope| {
-            let second = scope.spawn(|| submit().run());
-            (submit().run(), second.join().expect("it does not panic"))
+            let second = scope.spawn(|| self.insist(submit));
+            (self.insist(submit), second.join().expect("it does not panic"))
         });
         assert_eq!(first.line(), second.line(), "{first}\n{second}");
-        assert_eq!(first.line(), self.ask(["result", id, "--json"]).run().line());
+        assert_eq!(first.line(), self.insist(|| self.ask(["result", id, "--json"])).line());
         self.check(&first, 1, |line| line["stdout"] == "664579\n");
     }
 
@@ -336,99 +393,12 @@ impl Client<'_> {
         let jobs = 1 + self.dice.below(8);
         let array = format!("0-{}", jobs - 1);
         let bundle = self.pack("hostile/sleeper", 1000, 4000, "16MiB");
-        self.submit(id, &bundle).args(["--array", &array]).succeed();
+        let done = self.insist(|| self.submit(id, &bundle).args(["--array", &array]));
+        assert!(done.status.success(), "{done}");
         thread::sleep(Duration::from_millis(self.dice.below(3000)));
         if self.dice.below(4) > 0 {
-            self.ask(["cancel", id]).succeed();
+            self.cancel_all(id);
         }
         self.check(&self.fetch(id), jobs, |line| matches!(text(line, "outcome"), "cancelled" | "time-limit"));
-    }
-}
-
-/// What a node takes of its host.
-#[derive(Clone, Copy, Debug)]
-struct Figures {
-    rss_kib: u64,
-    descriptors: u64,
-    workers: u64,
-    disk_kib: u64,
-    /// Memory of the host that is not to be had.
-    host_kib: u64,
-}
-
-impl Figures {
-    fn of(node: &Node) -> Self {
-        let process = PathBuf::from(format!("/proc/{}", node.process()));
-        let field = |file: &Path, name: &str| {
-            let text = fs::read_to_string(file).unwrap_or_default();
-            let value =
-                text.lines().find_map(|line| line.strip_prefix(name)?.split_ascii_whitespace().next()?.parse().ok());
-            value.unwrap_or(0)
-        };
-        let host = Path::new("/proc/meminfo");
-        Self {
-            rss_kib: field(&process.join("status"), "VmRSS:"),
-            descriptors: fs::read_dir(process.join("fd")).map_or(0, |fds| fds.count() as u64),
-            workers: children(node.process()).len() as u64,
-            disk_kib: disk_kib(node.data()),
-            host_kib: field(host, "MemTotal:") - field(host, "MemAvailable:"),
-        }
-    }
-
-    fn max(self, other: Self) -> Self {
-        Self {
-            rss_kib: self.rss_kib.max(other.rss_kib),
-            descriptors: self.descriptors.max(other.descriptors),
-            workers: self.workers.max(other.workers),
-            disk_kib: self.disk_kib.max(other.disk_kib),
-            host_kib: self.host_kib.max(other.host_kib),
-        }
-    }
-
-    fn is_like(&self, before: &Self) -> bool {
-        self.rss_kib <= before.rss_kib + RSS_KIB
-            && self.descriptors <= before.descriptors + DESCRIPTORS
-            && self.workers <= WORKERS as u64
-            && self.disk_kib <= before.disk_kib + DISK_KIB
-            && self.host_kib <= before.host_kib + HOST_KIB
-    }
-}
-
-impl fmt::Display for Figures {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rss_kib, descriptors, workers, disk_kib, host_kib } = self;
-        write!(
-            f,
-            "node {rss_kib} KiB, {descriptors} descriptors, {workers} workers, disk {disk_kib} KiB, host {host_kib} KiB"
-        )
-    }
-}
-
-/// What a directory takes of the disk. Files may go while it looks.
-fn disk_kib(directory: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let Ok(entries) = fs::read_dir(directory) else { return 0 };
-    let of = |entry: fs::DirEntry| match entry.metadata() {
-        Ok(metadata) if metadata.is_dir() => disk_kib(&entry.path()),
-        Ok(metadata) => metadata.blocks() / 2,
-        Err(_) => 0,
-    };
-    entries.flatten().map(of).sum()
-}
-
-/// Numbers that look random (Steele et al., "Fast splittable pseudorandom number generators", 2014).
-struct Dice(u64);
-
-impl Dice {
-    fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % end.max(1)
     }
 }

@@ -41,6 +41,22 @@ impl Denali {
         self
     }
 
+    /// The same where the clocks that only go forward are so far ahead (time_namespaces(7)). For root.
+    pub(super) fn ahead(self, time: Duration) -> Self {
+        let (inner, seconds) = (self.command, time.as_secs().to_string());
+        let mut command = Command::new("unshare");
+        command.args(["--time", "--monotonic", &seconds, "--boottime", &seconds]);
+        command.arg(inner.get_program()).args(inner.get_args());
+        for (name, value) in inner.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        inner.get_current_dir().into_iter().for_each(|directory| _ = command.current_dir(directory));
+        Self { command, input: self.input }
+    }
+
     /// What it reads from a pipe.
     pub(crate) fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.input = bytes.into();

@@ -1,13 +1,19 @@
 //! What the tests share. Nothing here waits for ever: what takes too long is killed, and the test fails with what it said.
 
 mod command;
+mod dice;
+mod figures;
 mod node;
 mod pipe;
 mod process;
+mod shortage;
 
 pub(crate) use command::{Denali, Done, Running};
+pub(crate) use dice::{Dice, seed, setting};
+pub(crate) use figures::Figures;
 pub(crate) use node::Node;
-pub(crate) use process::{busy, children, is_alive, send};
+pub(crate) use process::{Life, busy, children, is_alive, kill, send};
+pub(crate) use shortage::Shortage;
 
 use serde_json::Value;
 use std::{

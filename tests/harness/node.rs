@@ -6,6 +6,7 @@ use serde_json::Value;
 use std::{
     ffi::OsStr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// A running node.
@@ -33,6 +34,11 @@ impl Node {
 
     fn launch(place: &Place, data: PathBuf, policy: PathBuf, listen: &str) -> Self {
         let running = Self::command(place, &data, &policy, listen).start();
+        Self::started(running, data, policy)
+    }
+
+    /// A node that was started, once it serves.
+    fn started(running: Running, data: PathBuf, policy: PathBuf) -> Self {
         let name = running.hear("\n").lines().next().expect("a line").to_owned();
         assert!(name.contains('@'), "not NODEID@ADDRESS: {name}");
         Self { running, name, data, policy }
@@ -54,6 +60,33 @@ impl Node {
         let again = Self::launch(place, data, policy, &address(&name));
         assert_eq!(again.name, name, "it is the same node to its clients");
         again
+    }
+
+    /// As [`Node::crash`], where the clocks that only go forward are so far ahead. `None` where the host has no such place.
+    pub(crate) fn crash_into(self, place: &Place, time: Duration) -> Option<Self> {
+        // Linux before 6.3 moves only children there, so look at what came of it.
+        let seconds = time.as_secs().to_string();
+        let arguments = ["--time", "--monotonic", &seconds, "--boottime", &seconds, "cat", "/proc/uptime"];
+        let uptime = std::process::Command::new("unshare").args(arguments).output();
+        let uptime = uptime.ok().and_then(|done| String::from_utf8(done.stdout).ok()?.split('.').next()?.parse().ok());
+        if uptime.is_none_or(|uptime: u64| uptime < time.as_secs()) {
+            eprintln!("skipped: no time namespace can be made here");
+            return None;
+        }
+        let Self { running, name, data, policy } = self;
+        running.kill();
+        let again = Self::command(place, &data, &policy, &address(&name)).ahead(time).start();
+        Some(Self::started(again, data, policy))
+    }
+
+    /// As [`Node::crash`], and kills it once more this time after it was started again, whatever it is at by then.
+    pub(crate) fn crash_twice(self, place: &Place, after: Duration) -> Self {
+        let Self { running, name, data, policy } = self;
+        running.kill();
+        let again = Self::command(place, &data, &policy, &address(&name)).start();
+        std::thread::sleep(after);
+        again.kill();
+        Self::launch(place, data, policy, &address(&name))
     }
 
     /// Asks it to end by SIGTERM, and waits until it has.

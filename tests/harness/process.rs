@@ -18,6 +18,8 @@ struct Stat {
     parent: u32,
     /// Clock ticks of CPU time, those of its VMs included.
     ticks: u64,
+    /// When it was started, in clock ticks since the host was.
+    started: u64,
 }
 
 fn stat(id: u32) -> Option<Stat> {
@@ -26,12 +28,41 @@ fn stat(id: u32) -> Option<Stat> {
     let fields: Vec<_> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
     let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
     let ticks = number(14)? + number(15)?;
-    Some(Stat { state: (*fields.first()?).to_owned(), parent: u32::try_from(number(4)?).ok()?, ticks })
+    Some(Stat {
+        state: (*fields.first()?).to_owned(),
+        parent: u32::try_from(number(4)?).ok()?,
+        ticks,
+        started: number(22)?,
+    })
 }
 
 /// Whether a process runs: it is there, and no zombie.
 pub(crate) fn is_alive(id: u32) -> bool {
     stat(id).is_some_and(|stat| !matches!(stat.state.as_str(), "Z" | "X"))
+}
+
+/// Kills a process that may have ended in the meantime. Whether it was there.
+pub(crate) fn kill(id: u32) -> bool {
+    is_alive(id) && kill_process(pid(id), Signal::KILL).is_ok()
+}
+
+/// One process for all time: an id is given again.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Life {
+    id: u32,
+    started: u64,
+}
+
+impl Life {
+    /// The process that has this id now.
+    pub(crate) fn of(id: u32) -> Option<Self> {
+        Some(Self { id, started: stat(id)?.started })
+    }
+
+    /// Whether it runs still.
+    pub(crate) fn lasts(self) -> bool {
+        Self::of(self.id) == Some(self) && is_alive(self.id)
+    }
 }
 
 /// Which of these processes compute.

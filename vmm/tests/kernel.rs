@@ -12,6 +12,7 @@ use denali_vmm::{
     worker::message::{Command, Report, RunId, Status},
 };
 use guest::{Asm, Worker, guest};
+use proptest::prelude::*;
 use rustix::time::{ClockId, clock_gettime};
 use std::{
     arch::global_asm,
@@ -762,4 +763,94 @@ fn a_flood_of_input_takes_no_ones_turn() {
     eprintln!("flood: {got} us against {taken} us");
     assert!(got >= taken * 4 / 5, "{got} us against {taken} us");
     arena.finish();
+}
+
+/// What a node, or a run's client, does to a worker.
+#[derive(Clone, Copy, Debug)]
+enum Deed {
+    Start(usize),
+    StartEcho,
+    /// Of any run so far, ended ones among them.
+    Cancel(usize),
+    Say(usize, usize),
+    Memory(u64),
+    Cpus(u32),
+    Wait(u64),
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    let run = 0..1000usize;
+    prop_oneof![
+        4 => (0..5usize).prop_map(Deed::Start),
+        4 => Just(Deed::StartEcho),
+        3 => run.clone().prop_map(Deed::Cancel),
+        8 => (run, 0..5000usize).prop_map(|(run, bytes)| Deed::Say(run, bytes)),
+        2 => (1..12u64).prop_map(|mib| Deed::Memory(mib * MIB)),
+        // No CPU at all for a while, too.
+        2 => (0..4u32).prop_map(Deed::Cpus),
+        4 => (0..30_000u64).prop_map(Deed::Wait),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 6, max_shrink_iters: 30, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever order things happen in: each run ends once, as it has to; who is told something gets all of it, in order; and
+    /// nothing is left.
+    #[test]
+    fn any_order_of_commands(deeds in prop::collection::vec(deed(), 50..250)) {
+        let mut arena = Arena::with_disk(2, 4 * MIB, 256 * MIB);
+        let limits = limits(60_000, 60_000);
+        let codes = [
+            Asm::new().spin(),
+            guest!(guest_idler, guest_idler_end).with_r15(u64::MAX),
+            guest!(guest_dirtier, guest_dirtier_end).with_r14(1000).with_r15(210_000_000),
+            guest!(guest_flapper, guest_flapper_end).with_r15(1000),
+            guest!(guest_copier, guest_copier_end).with_r14(1).with_r15(u64::MAX),
+        ];
+        // Each run, what an echo was told, and whether it was cancelled.
+        let mut runs: Vec<(RunId, Option<Vec<u8>>, bool)> = Vec::new();
+        for deed in deeds {
+            match deed {
+                Deed::Start(code) => runs.push((arena.begin(&codes[code], limits), None, false)),
+                Deed::StartEcho => runs.push((arena.begin_echo(), Some(Vec::new()), false)),
+                Deed::Cancel(n) if !runs.is_empty() => {
+                    let at = n % runs.len();
+                    runs[at].2 = true;
+                    arena.cancel(runs[at].0);
+                }
+                Deed::Say(n, bytes) if !runs.is_empty() => {
+                    let at = n % runs.len();
+                    let (run, said, _) = &mut runs[at];
+                    let Some(said) = said else { continue };
+                    let words: Vec<u8> = (0..bytes).map(|n| (said.len() + n) as u8).collect();
+                    said.extend(&words);
+                    arena.say(*run, &words, false);
+                }
+                Deed::Cancel(_) | Deed::Say(..) => {}
+                Deed::Memory(bytes) => arena.worker.send(&Command::Memory(bytes), &[]),
+                Deed::Cpus(cpus) => arena.worker.send(&Command::Cpus(cpus), &[]),
+                Deed::Wait(us) => arena.take_for(Duration::from_micros(us)),
+            }
+        }
+        arena.worker.send(&Command::Cpus(2), &[]);
+        for (run, said, _) in &runs {
+            match said {
+                Some(_) => arena.say(*run, b"", true),
+                None => arena.cancel(*run),
+            }
+        }
+        arena.take_until("all end", |a| a.alive.is_empty());
+        prop_assert_eq!(arena.ends.len(), runs.len());
+        for (run, said, cancelled) in &runs {
+            let output = arena.output.get(run).map_or(&[][..], Vec::as_slice);
+            match (arena.outcome(*run), said) {
+                (Outcome::Exited(0), Some(said)) => prop_assert!(output == said, "{:?} heard something else", run),
+                (Outcome::Cancelled, Some(said)) => prop_assert!(*cancelled && said.starts_with(output), "{:?}", run),
+                (Outcome::Cancelled, None) => {}
+                other => prop_assert!(false, "{:?}: {:?}", run, other),
+            }
+        }
+        arena.finish();
+    }
 }

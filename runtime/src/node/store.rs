@@ -271,6 +271,20 @@ impl Base {
     }
 }
 
+/// Makes the database at `path` where there is none. redb does not open one that it was killed while making: so it gets its
+/// name only when it is whole.
+fn make_database(directory: &Path, path: &Path) -> Result<(), StoreError> {
+    if std::fs::metadata(path).is_ok_and(|file| file.len() > 0) {
+        return Ok(());
+    }
+    let unfinished = directory.join("store.redb.new");
+    let mut options = std::fs::File::options();
+    // Closed to other users whatever the directory is.
+    let file = options.read(true).write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    drop(Base::with_tables(Database::builder().create_with_backend(FileBackend::new(file)?)?)?);
+    Ok(std::fs::rename(unfinished, path)?)
+}
+
 /// The store. Cheap to clone; the writer thread ends when the last clone is gone.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
@@ -310,10 +324,9 @@ impl Store {
     /// When the disk fails, or the files there are not of this version.
     pub(crate) fn open(directory: &Path) -> Result<Self, StoreError> {
         let (database, log) = (directory.join("store.redb"), directory.join("store.log"));
-        for path in [&database, &log] {
-            // Made here, so that it is closed to other users whatever the directory is.
-            std::fs::File::options().append(true).create(true).mode(0o600).open(path)?;
-        }
+        make_database(directory, &database)?;
+        // Made here, so that it is closed to other users whatever the directory is.
+        std::fs::File::options().append(true).create(true).mode(0o600).open(&log)?;
         // What is written to them is found again only if they are.
         std::fs::File::open(directory)?.sync_all()?;
         let opener = move || {

@@ -7,6 +7,7 @@ mod exit;
 mod host;
 pub(crate) mod ioctls;
 mod memory;
+mod mishap;
 mod pagemap;
 mod selectors;
 mod state;

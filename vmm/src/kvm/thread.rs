@@ -173,3 +173,6 @@ pub(crate) fn time_stamp() -> u64 {
     // SAFETY: every x86-64 CPU has RDTSC, and Linux leaves it enabled for user space.
     unsafe { std::arch::x86_64::_rdtsc() }
 }
+
+#[cfg(test)]
+mod tests;

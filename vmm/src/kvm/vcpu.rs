@@ -4,6 +4,7 @@ use super::{
     Host, cpuid,
     exit::Exit,
     memory::GuestMemory,
+    mishap::{ask, spoil},
     selectors,
     state::{self, CpuState},
     thread::{self, time_stamp},
@@ -69,20 +70,20 @@ impl VirtualMachine {
     pub(crate) fn new(host: &Host, memory: GuestMemory, model: CpuModel) -> Result<Self, MachineError> {
         // An alarm of this thread's last VM may interrupt it.
         let vm = loop {
-            match host.kvm.create_vm() {
+            match ask(|| host.kvm.create_vm()) {
                 Err(error) if error.errno() == libc::EINTR => {}
                 made => break made.map_err(failed("create a VM"))?,
             }
         };
         deny_msrs(&vm)?;
         add_memory(&vm, &memory.region)?;
-        let mut vcpu = vm.create_vcpu(0).map_err(failed("create a virtual CPU"))?;
-        vcpu.set_cpuid2(&cpuid::leaves(model)).map_err(failed("set CPUID"))?;
+        let mut vcpu = ask(|| vm.create_vcpu(0)).map_err(failed("create a virtual CPU"))?;
+        ask(|| vcpu.set_cpuid2(&cpuid::leaves(model))).map_err(failed("set CPUID"))?;
         set_xcr0(&vcpu, model)?;
         set_syscall_target(&vcpu)?;
         show_host_tsc(&vcpu)?;
-        let initial = vcpu.get_sregs().map_err(failed("read system registers"))?;
-        let no_events = vcpu.get_vcpu_events().map_err(failed("read pending events"))?;
+        let initial = ask(|| vcpu.get_sregs()).map_err(failed("read system registers"))?;
+        let no_events = ask(|| vcpu.get_vcpu_events()).map_err(failed("read pending events"))?;
         for kind in [SyncReg::Register, SyncReg::SystemRegister, SyncReg::VcpuEvents] {
             vcpu.set_sync_valid_reg(kind);
         }
@@ -101,7 +102,7 @@ impl VirtualMachine {
 
     /// All that the guest can change of the virtual CPU, after a [`VirtualMachine::complete_exit`].
     pub(crate) fn state(&self) -> Result<CpuState, MachineError> {
-        let extended = self.vcpu.get_xsave().map_err(failed("read the extended state"))?.region.to_vec();
+        let extended = ask(|| self.vcpu.get_xsave()).map_err(failed("read the extended state"))?.region.to_vec();
         let synced = self.vcpu.sync_regs();
         Ok(CpuState { registers: synced.regs, system: synced.sregs, extended })
     }
@@ -120,7 +121,7 @@ impl VirtualMachine {
         if !left_out!(Extended) {
             // SAFETY: the state is a whole `kvm_xsave`, and no component beyond its 4096 bytes is enabled for guests:
             // those need ARCH_REQ_XCOMP_GUEST_PERM, which this program never asks for.
-            unsafe { self.vcpu.set_xsave(&extended) }.map_err(failed("set the extended state"))?;
+            ask(|| unsafe { self.vcpu.set_xsave(&extended) }).map_err(failed("set the extended state"))?;
         }
         // Nor is an exception that KVM was about to inject again.
         self.vcpu.sync_regs_mut().events = self.no_events;
@@ -172,9 +173,13 @@ impl VirtualMachine {
 
     fn enter(&mut self) -> Exit {
         self.unfinished = false;
-        let failure = self.vcpu.run().err();
+        let failure = ask(|| self.vcpu.run().map(drop)).err();
         let exit = match failure {
-            None => Exit::of(self.vcpu.get_kvm_run()),
+            None => {
+                let run = self.vcpu.get_kvm_run();
+                spoil(run);
+                Exit::of(run)
+            }
             Some(error) => Exit::failed(error.errno()),
         };
         self.unfinished = exit != Exit::Interrupted;
@@ -254,7 +259,7 @@ fn add_memory(vm: &VmFd, region: &vm_memory::MmapRegion) -> Result<(), MachineEr
     };
     // SAFETY: the region is a mapping of this process of exactly that size, and `VirtualMachine` keeps it alive for as
     // long as the VM; there is no other slot.
-    unsafe { vm.set_user_memory_region(region) }.map_err(failed("give the VM its memory"))
+    ask(|| unsafe { vm.set_user_memory_region(region) }).map_err(failed("give the VM its memory"))
 }
 
 /// The guest may read and write none. It can't anyway, at CPL 3: this holds should it ever get out of there.
@@ -268,7 +273,7 @@ fn deny_msrs(vm: &VmFd) -> Result<(), MachineError> {
 fn set_xcr0(vcpu: &VcpuFd, model: CpuModel) -> Result<(), MachineError> {
     let mut xcrs = kvm_xcrs { nr_xcrs: 1, ..kvm_xcrs::default() };
     xcrs.xcrs[0] = kvm_xcr { xcr: 0, reserved: 0, value: cpuid::xcr0(model) };
-    vcpu.set_xcrs(&xcrs).map_err(failed("set XCR0"))
+    ask(|| vcpu.set_xcrs(&xcrs)).map_err(failed("set XCR0"))
 }
 
 fn set_syscall_target(vcpu: &VcpuFd) -> Result<(), MachineError> {
@@ -303,7 +308,7 @@ fn show_host_tsc(vcpu: &VcpuFd) -> Result<(), MachineError> {
 
 fn set_msrs(vcpu: &VcpuFd, entries: &[kvm_msr_entry], what: &'static str) -> Result<(), MachineError> {
     let msrs = Msrs::from_entries(entries).unwrap_or_else(|_| unreachable!("a few entries fit"));
-    match vcpu.set_msrs(&msrs).map_err(failed(what))? {
+    match ask(|| vcpu.set_msrs(&msrs)).map_err(failed(what))? {
         written if written == entries.len() => Ok(()),
         _ => Err(MachineError { what, error: io::Error::other("MSR refused") }),
     }

@@ -44,29 +44,51 @@ fn record_bytes(frame: u64) -> u64 {
     (RECORD_HEADER_BYTES + frame).next_multiple_of(RECORD_ALIGN)
 }
 
-/// Copies between a buffer and a ring of a power of two bytes, around its end where need be.
+/// What a ring lies in. The guest may write to it at any time, so nothing is read twice.
 ///
-/// Callers keep every length within the ring, so the slices below are always in range.
-struct Memory<'a>(VolatileSlice<'a>);
+/// Callers keep every place and length within the ring.
+trait RingMemory {
+    /// Bytes: a power of two.
+    fn length(&self) -> usize;
+    fn read(&self, place: usize, out: &mut [u8]);
+    fn write(&self, place: usize, data: &[u8]);
+}
 
-impl Memory<'_> {
+impl RingMemory for VolatileSlice<'_> {
+    fn length(&self) -> usize {
+        self.len()
+    }
+
+    fn read(&self, place: usize, out: &mut [u8]) {
+        let _ = self.read_slice(out, place);
+    }
+
+    fn write(&self, place: usize, data: &[u8]) {
+        let _ = self.write_slice(data, place);
+    }
+}
+
+/// Copies between a buffer and a ring, around its end where need be.
+struct Memory<'a, M>(&'a M);
+
+impl<M: RingMemory> Memory<'_, M> {
     fn split(&self, position: u64, length: usize) -> (usize, usize) {
-        let place = (position & (self.0.len() as u64 - 1)) as usize;
-        (place, length.min(self.0.len() - place))
+        let place = (position & (self.0.length() as u64 - 1)) as usize;
+        (place, length.min(self.0.length() - place))
     }
 
     fn read(&self, position: u64, out: &mut [u8]) {
         let (place, first) = self.split(position, out.len());
         let (head, rest) = out.split_at_mut(first);
-        let _ = self.0.read_slice(head, place);
-        let _ = self.0.read_slice(rest, 0);
+        self.0.read(place, head);
+        self.0.read(0, rest);
     }
 
     fn write(&self, position: u64, data: &[u8]) {
         let (place, first) = self.split(position, data.len());
         let (head, rest) = data.split_at(first);
-        let _ = self.0.write_slice(head, place);
-        let _ = self.0.write_slice(rest, 0);
+        self.0.write(place, head);
+        self.0.write(0, rest);
     }
 }
 
@@ -89,7 +111,11 @@ impl Consumer {
     /// # Errors
     /// [`RingError`] when the guest's ring holds what cannot be.
     pub fn take(&mut self, ring: &VolatileSlice<'_>, head: u64, frame: &mut Vec<u8>) -> Result<bool, RingError> {
-        let high = self.tail.saturating_add(ring.len() as u64);
+        self.take_from(ring, head, frame)
+    }
+
+    fn take_from(&mut self, ring: &impl RingMemory, head: u64, frame: &mut Vec<u8>) -> Result<bool, RingError> {
+        let high = self.tail.saturating_add(ring.length() as u64);
         if head < self.tail || head > high {
             return Err(RingError::Position { position: head, low: self.tail, high });
         }
@@ -99,7 +125,7 @@ impl Consumer {
         if head == self.tail {
             return Ok(false);
         }
-        let memory = Memory(*ring);
+        let memory = Memory(ring);
         let mut header = [0; 4];
         memory.read(self.tail, &mut header);
         let bytes = u64::from(u32::from_le_bytes(header));
@@ -134,6 +160,10 @@ impl Producer {
     /// # Errors
     /// [`RingError`] when that position cannot be.
     pub fn room(&mut self, ring: &VolatileSlice<'_>, tail: u64) -> Result<usize, RingError> {
+        self.room_in(ring, tail)
+    }
+
+    fn room_in(&mut self, ring: &impl RingMemory, tail: u64) -> Result<usize, RingError> {
         if tail < self.tail || tail > self.head {
             return Err(RingError::Position { position: tail, low: self.tail, high: self.head });
         }
@@ -141,13 +171,17 @@ impl Producer {
             return Err(RingError::Misaligned { position: tail });
         }
         self.tail = tail;
-        let free = ring.len() as u64 - (self.head - tail);
+        let free = ring.length() as u64 - (self.head - tail);
         Ok(free.saturating_sub(RECORD_HEADER_BYTES).min(FRAME_BYTES_MAX as u64) as usize)
     }
 
     /// Puts a frame, no longer than [`Producer::room`] just said. The caller publishes [`Producer::head`] after it.
     pub fn put(&mut self, ring: &VolatileSlice<'_>, frame: &[u8]) {
-        let memory = Memory(*ring);
+        self.put_into(ring, frame);
+    }
+
+    fn put_into(&mut self, ring: &impl RingMemory, frame: &[u8]) {
+        let memory = Memory(ring);
         let mut header = [0; RECORD_HEADER_BYTES as usize];
         header[..4].copy_from_slice(&(frame.len() as u32).to_le_bytes());
         memory.write(self.head, &header);
@@ -156,5 +190,7 @@ impl Producer {
     }
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

@@ -155,7 +155,16 @@ impl Shelf {
         let made_before = found.is_some();
         let (hardware, path) = match found {
             Some(found) => found,
-            None => (Hardware::new(host, &template)?, StartPath::New),
+            None => match Hardware::new(host, &template) {
+                Ok(hardware) => (hardware, StartPath::New),
+                Err(error) => {
+                    // Else no one would ever try again.
+                    if given == Given::NothingYet {
+                        self.untried();
+                    }
+                    return Err(error);
+                }
+            },
         };
         Ok(Ready { hardware, path, given, made_before })
     }

@@ -1,5 +1,7 @@
 //! Crash, reopen, expiry: what was acknowledged is there, and nothing else.
 
+mod crashes;
+
 use super::*;
 use denali_protocol::{
     digest::Digest,

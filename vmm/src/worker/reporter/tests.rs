@@ -46,3 +46,45 @@ fn a_node_that_is_gone_is_an_error_in_the_end() {
     });
     assert!(failed);
 }
+
+/// Senders at the same time, a node that reads a few bytes now and then, and a socket that takes little: each report arrives
+/// once and whole, those of one sender in its order.
+#[test]
+fn reports_of_many_threads_are_neither_torn_nor_lost() {
+    const SENDERS: u64 = 4;
+    const EACH: u64 = 200;
+    let (mut node, worker) = UnixStream::pair().expect("a socket pair");
+    rustix::net::sockopt::set_socket_send_buffer_size(&worker, 1).expect("the smallest there is");
+    let reporter = Reporter::start(worker, None).expect("a thread");
+    let report = |sender: u64, n: u64| Report::Output {
+        run: RunId(sender),
+        channel: Channel::Output,
+        bytes: [&n.to_le_bytes()[..], &vec![sender as u8; (n * 97 % 5000) as usize]].concat(),
+    };
+    thread::scope(|scope| {
+        for sender in 0..SENDERS {
+            let reporter = reporter.clone();
+            scope.spawn(move || {
+                for n in 0..EACH {
+                    reporter.send(&report(sender, n)).expect("the node is there");
+                    if n % 3 == 0 {
+                        reporter.flush();
+                    }
+                }
+                reporter.flush();
+            });
+        }
+        let mut next = [0; SENDERS as usize];
+        for count in 0..SENDERS * EACH {
+            let Report::Output { run, bytes, .. } = read(&mut node) else { panic!("another report") };
+            let n = &mut next[run.0 as usize];
+            assert!(report(run.0, *n) == Report::Output { run, channel: Channel::Output, bytes }, "{n} of {}", run.0);
+            *n += 1;
+            if count % 50 == 0 {
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+    });
+    assert!(reporter.keeps_up());
+    reporter.close();
+}
