@@ -140,6 +140,8 @@ impl fmt::Display for Target {
     }
 }
 
+#[cfg(feature = "testing")]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -204,3 +204,6 @@ impl Gateway {
         }
     }
 }
+
+#[cfg(feature = "testing")]
+pub(crate) mod fuzz;

@@ -175,3 +175,6 @@ fn copy_entries(machine: &mut VirtualMachine, target: u64, count: u64) -> Result
         _ => Err(ChangeError::Stub),
     }
 }
+
+#[cfg(feature = "testing")]
+pub(crate) mod fuzz;

@@ -13,6 +13,8 @@ mod shelf;
 mod socket;
 
 pub(crate) use keeper::make as make_fresh;
+#[cfg(feature = "testing")]
+pub use socket::fuzz::commands;
 
 use crate::kvm::{self, Host};
 use message::Report;
