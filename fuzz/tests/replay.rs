@@ -4,7 +4,7 @@ use denali_fuzz::BODIES;
 use std::{fs, path::Path};
 
 /// Mutations of each seed set. Enough to meet every check, and done in seconds.
-const MUTATIONS: u32 = 5_000;
+const MUTATIONS: u32 = 2_000;
 
 #[test]
 fn seeds_break_no_body() {
