@@ -54,7 +54,7 @@ fn check_content(content: &Content<'_>) {
 }
 
 /// The rules once more, in other words than the parser's.
-fn check_manifest(manifest: &Manifest) {
+pub(crate) fn check_manifest(manifest: &Manifest) {
     assert!((1..=limits::NAME_BYTES).contains(&manifest.name.len()));
     assert!(!manifest.name.contains(char::is_control));
     assert!(limits::MEMORY_BYTES.contains(&manifest.memory_bytes));

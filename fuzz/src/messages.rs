@@ -3,10 +3,10 @@
 use denali_protocol::{
     codec,
     job::Indices,
-    limits::{ARRAY_JOBS, FRAME_BYTES},
+    limits::{self, ARRAY_JOBS, FRAME_BYTES},
     wire::{
         frame,
-        message::{Request, Response},
+        message::{Request, Response, Submit},
     },
 };
 use denali_vmm::worker::message::{Command, Report};
@@ -15,7 +15,7 @@ use serde::{Serialize, de::DeserializeOwned};
 /// Decodes `data` as each kind of message. What is accepted has exactly these bytes for its encoding, and can be shown.
 pub fn messages(data: &[u8]) {
     if let Some(Request::Submit(submit)) = check::<Request>(data) {
-        check_indices(submit.indices);
+        check_submit(&submit);
     }
     match check::<Response>(data) {
         Some(Response::Result(result)) => {
@@ -39,6 +39,19 @@ fn check<T: Serialize + DeserializeOwned>(data: &[u8]) -> Option<T> {
     let message = frame::decode::<T>(data).ok()?;
     assert_eq!(codec::encode(&message, FRAME_BYTES).as_deref(), Ok(data));
     Some(message)
+}
+
+fn check_submit(submit: &Submit) {
+    let (arguments, bytes) = (submit.arguments.len(), submit.arguments.iter().map(String::len).sum::<usize>());
+    match submit.check() {
+        Ok(()) => {
+            assert!(submit.bundle_bytes <= limits::BUNDLE_BYTES && submit.input_bytes <= limits::INPUT_BYTES);
+            assert!(arguments <= limits::ARGUMENTS && bytes <= limits::ARGUMENTS_BYTES);
+            assert!(!submit.arguments.concat().contains('\0'));
+        }
+        Err(error) => assert_ne!(error.to_string(), ""),
+    }
+    check_indices(submit.indices);
 }
 
 fn check_indices(indices: Indices) {

@@ -19,10 +19,15 @@ pub fn receipt(data: &[u8]) {
         assert_eq!(codec::encode(&statement, RECEIPT_BYTES).as_deref(), Ok(body));
     }
 
+    let statement = codec::decode::<Statement>(data, RECEIPT_BYTES).ok();
+    // To sign takes longer than all else: of what is no statement, a few will do.
+    if statement.is_none() && !data.len().is_multiple_of(32) {
+        return;
+    }
     let key = KeyPair::from_seed(&[1; 32]);
     let signature = key.sign(Purpose::Receipt, data).to_bytes();
     let length = (data.len() as u32).to_le_bytes();
     let signed = Receipt([b"DENALIR1", length.as_slice(), data, &signature].concat());
-    let expected = codec::decode::<Statement>(data, RECEIPT_BYTES).ok().filter(|s| s.node == key.public());
+    let expected = statement.filter(|s| s.node == key.public());
     assert_eq!(signed.verify().ok(), expected);
 }

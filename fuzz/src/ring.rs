@@ -12,7 +12,8 @@ const ALIGN: u64 = 8;
 pub fn ring(data: &[u8]) {
     let Some((size, steps)) = data.split_first() else { return };
     let ring_bytes = 64usize << (size % 12);
-    let mut memory: Vec<u8> = data.iter().copied().cycle().take(ring_bytes).collect();
+    let mut memory = vec![0; ring_bytes];
+    memory.chunks_mut(data.len()).for_each(|part| part.copy_from_slice(&data[..part.len()]));
     let (mut guest, mut frame) = (Guest::default(), Vec::new());
     for step in steps.chunks_exact(9) {
         let published = u64::from_le_bytes([step[1], step[2], step[3], step[4], step[5], step[6], step[7], step[8]]);

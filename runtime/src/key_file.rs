@@ -119,7 +119,8 @@ fn format(key: &KeyPair) -> String {
     format!("# Denali secret key: who reads it can act as {}\n{TAG} {seed}\n", key.public())
 }
 
-fn parse(text: &str) -> Option<[u8; 32]> {
+/// The seed in the text of a key file.
+pub(crate) fn parse(text: &str) -> Option<[u8; 32]> {
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let (line, None) = (lines.next()?, lines.next()) else { return None };
     let (TAG, seed) = line.split_once(' ')? else { return None };

@@ -22,6 +22,8 @@ use std::{
     time::Duration,
 };
 use tokio::process::Child;
+#[cfg(feature = "testing")]
+pub use {link::fuzz::worker_link, rules::fuzz::reports};
 
 /// A worker that is not ready by then never will be.
 const READY_TIMEOUT: Duration = Duration::from_millis(if cfg!(test) { 500 } else { 10_000 });

@@ -27,5 +27,8 @@ pub mod measure;
 pub mod nic;
 mod schedule;
 pub mod swap;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod testing;
 mod vm;
 pub mod worker;

@@ -50,7 +50,7 @@ mod submission;
 mod submit;
 mod top;
 mod tree;
-mod units;
+pub(crate) mod units;
 mod verify;
 mod wait;
 mod worker;
@@ -133,7 +133,7 @@ impl Command {
 }
 
 /// Runs the command that the process was started with.
-pub(crate) fn main() -> ExitCode {
+pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),

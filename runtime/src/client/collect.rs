@@ -173,6 +173,8 @@ impl Collector {
     }
 }
 
+#[cfg(feature = "testing")]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests {
     use super::{super::open_job::KEPT_BYTES, *};

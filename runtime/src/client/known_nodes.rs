@@ -42,6 +42,11 @@ pub(crate) fn recall(path: &Path, address: &str) -> Result<Option<PublicKey>, Kn
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
+    find(&text, path, address)
+}
+
+/// The key of `address` in the text of a file at `path`.
+pub(crate) fn find(text: &str, path: &Path, address: &str) -> Result<Option<PublicKey>, KnownNodesError> {
     let mut found = None;
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
         let entry = line.split_once(' ').and_then(|(address, key)| Some((address, key.trim().parse().ok()?)));

@@ -44,15 +44,20 @@ impl FromStr for NodeName {
         if address.is_empty() || address.contains(|c: char| c.is_whitespace() || c.is_control() || c == '@') {
             return Err(ParseNodeNameError::Address);
         }
-        let has_port = address.parse::<SocketAddr>().is_ok()
-            || address.rsplit_once(':').is_some_and(|(host, port)| !host.contains(':') && port.parse::<u16>().is_ok());
-        let address = match (has_port, address.parse::<std::net::Ipv6Addr>()) {
+        let address = match (has_port(address), address.parse::<std::net::Ipv6Addr>()) {
             (true, _) => address.to_owned(),
             (false, Ok(v6)) => format!("[{v6}]:{DEFAULT_PORT}"),
             (false, Err(_)) => format!("{address}:{DEFAULT_PORT}"),
         };
-        Ok(Self { node, address })
+        // What had a colon before is no name of a host, but one with a port that is none, or a broken IPv6 address.
+        if has_port(&address) { Ok(Self { node, address }) } else { Err(ParseNodeNameError::Address) }
     }
+}
+
+/// Whether `address` is `HOST:PORT`, with an IPv6 address in brackets.
+fn has_port(address: &str) -> bool {
+    let named = |(host, port): (&str, &str)| !host.is_empty() && !host.contains(':') && port.parse::<u16>().is_ok();
+    address.parse::<SocketAddr>().is_ok() || address.rsplit_once(':').is_some_and(named)
 }
 
 impl fmt::Display for NodeName {
@@ -135,6 +140,8 @@ impl fmt::Display for Target {
     }
 }
 
+#[cfg(feature = "testing")]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,7 +155,9 @@ mod tests {
         assert_eq!(address("10.0.0.1:7"), "10.0.0.1:7");
         assert_eq!(address("[::1]:7"), "[::1]:7");
         assert_eq!(address("::1"), "[::1]:4900");
-        for wrong in ["", "x@", "ab@localhost:1", "a b:1", "a\n:1"] {
+        for wrong in
+            ["", "x@", "ab@localhost:1", "a b:1", "a\n:1", "a:65536", "a:1:2", "a:b", ":1", "[::1]:7:", "[::1]1:7"]
+        {
             assert!(wrong.parse::<NodeName>().is_err(), "{wrong:?}");
         }
     }

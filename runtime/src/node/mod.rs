@@ -237,5 +237,11 @@ fn start_log() {
     let _ = log.with_ansi(io::stderr().is_terminal()).try_init();
 }
 
+/// Fuzz bodies.
+#[cfg(feature = "testing")]
+pub(crate) mod testing {
+    pub use super::{policy::fuzz::policy, queue::fuzz::queue, spool::fuzz::spool, store::store_log};
+}
+
 #[cfg(test)]
 mod tests;

@@ -386,5 +386,7 @@ fn exceeded(granted: &Limits, asked: &Manifest) -> Option<String> {
     Some(format!("the bundle asks for {asked} {unit}, this node grants it {granted}"))
 }
 
+#[cfg(feature = "testing")]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,8 @@ mod tables;
 mod upload;
 mod writer;
 
+#[cfg(feature = "testing")]
+pub use log::fuzz::store_log;
 pub(crate) use op::{Applied, Op};
 pub(crate) use read::Unfinished;
 pub(crate) use record::{INLINE_INPUT_BYTES, JobKey, JobRecord, OutputPlace, ResultRecord, Totals};

@@ -227,3 +227,6 @@ fn send_part(socket: BorrowedFd<'_>, unsent: &Unsent) -> io::Result<usize> {
     let bytes = [IoSlice::new(&unsent.bytes[unsent.sent..])];
     Ok(rustix::net::sendmsg(socket, &bytes, &mut control, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?)
 }
+
+#[cfg(feature = "testing")]
+pub(crate) mod fuzz;

@@ -263,3 +263,6 @@ fn clipped(outcome: Outcome) -> Outcome {
         other => other,
     }
 }
+
+#[cfg(feature = "testing")]
+pub(crate) mod fuzz;

@@ -46,8 +46,11 @@ impl Feed {
         self.pieces.iter().map(|piece| piece.len() + PIECE_BYTES).sum()
     }
 
-    /// More input; whether it is the last.
+    /// More input; whether it is the last. After the guest was told so, nothing more comes.
     pub(crate) fn push(&mut self, bytes: Vec<u8>, end: bool) {
+        if self.told {
+            return;
+        }
         self.to_come = self.to_come.saturating_sub(bytes.len() as u64);
         if !bytes.is_empty() {
             self.pieces.push_back(bytes);

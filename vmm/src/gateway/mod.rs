@@ -191,3 +191,6 @@ impl Gateway {
         }
     }
 }
+
+#[cfg(feature = "testing")]
+pub(crate) mod fuzz;

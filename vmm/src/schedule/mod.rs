@@ -278,5 +278,7 @@ impl Scheduler {
     }
 }
 
+#[cfg(feature = "testing")]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;

@@ -209,5 +209,7 @@ impl Header {
     }
 }
 
+#[cfg(feature = "testing")]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;

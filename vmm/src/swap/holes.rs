@@ -89,5 +89,7 @@ impl Holes {
     }
 }
 
+#[cfg(feature = "testing")]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;

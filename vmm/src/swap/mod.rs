@@ -22,6 +22,8 @@ mod holes;
 mod space;
 
 pub(crate) use space::{Place, SwapSpace};
+#[cfg(feature = "testing")]
+pub use {block::fuzz::swap_block, holes::fuzz::swap_holes, space::fuzz::swap_space};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use std::{fs::File, io, path::Path};

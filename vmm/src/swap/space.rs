@@ -215,5 +215,7 @@ fn set_aside(file: &File, bytes: u64) -> io::Result<()> {
     }
 }
 
+#[cfg(feature = "testing")]
+pub(crate) mod fuzz;
 #[cfg(test)]
 pub(super) mod tests;

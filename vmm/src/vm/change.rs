@@ -9,7 +9,7 @@ use crate::{
         layout::{EXCEPTION_STACK_TOP, STAGING, at},
         paging::{Rights, RightsError},
         stubs::{PROTECT_STUB, Stub, stub_at},
-        window::{PageTables, WindowError},
+        window::{PageTables, Plan, WindowError},
     },
 };
 use denali_abi::{
@@ -64,7 +64,11 @@ impl Change {
     /// The PROTECT that the guest just exited with, whose heap starts at `heap_start`.
     pub(super) fn new(machine: &mut VirtualMachine, heap_start: u64, memory_bytes: u64) -> Result<Self, ChangeError> {
         machine.complete_exit();
-        let registers = machine.registers();
+        Self::of(machine.registers(), heap_start, memory_bytes)
+    }
+
+    /// What a PROTECT with these registers asks for.
+    fn of(registers: Registers, heap_start: u64, memory_bytes: u64) -> Result<Self, ChangeError> {
         if registers.rflags & TRAP_FLAG != 0 {
             // The CPU would step through the stub in place of the guest.
             return Err(ChangeError::Stepping);
@@ -97,31 +101,42 @@ impl Change {
 
     /// Does a part of it, half a millisecond's worth. `true` when all is done and the guest may go on.
     pub(super) fn step(&mut self, machine: &mut VirtualMachine) -> Result<bool, ChangeError> {
+        let plan = self.plan(&PageTables::new(machine.memory().supervisor(), self.memory_bytes))?;
+        let Some(plan) = plan else { return Ok(self.finish(machine)) };
+        for write in &plan.writes {
+            write_tables(machine, write.offset, &write.entries)?;
+        }
+        Ok(self.addresses.is_empty() && self.finish(machine))
+    }
+
+    /// The next part, which is done once it is written. `None` when all is done, or no page tables are left.
+    fn plan(&mut self, tables: &PageTables<'_>) -> Result<Option<Plan>, ChangeError> {
         let Range { start, end } = self.addresses;
         if start == end {
-            return Ok(self.finish(machine));
+            return Ok(None);
         }
-        let tables = PageTables::new(machine.memory().supervisor(), self.memory_bytes);
         let left = (end - start) / PAGE_BYTES;
         let plan = match self.kind {
             Kind::Protect(rights) => Some(tables.protect(start, left, rights)?),
             Kind::Show(rights, from) => tables.show(start, from, left, rights)?,
             Kind::Hide => Some(tables.hide(start, left)?),
         };
-        let Some(plan) = plan else { return Ok(self.finish(machine)) };
-        for write in &plan.writes {
-            write_tables(machine, write.offset, &write.entries)?;
-        }
+        let Some(plan) = plan else { return Ok(None) };
         let bytes = plan.pages * PAGE_BYTES;
         self.addresses.start += bytes;
         if let Kind::Show(_, from) = &mut self.kind {
             *from += bytes;
         }
-        Ok(self.addresses.is_empty() && self.finish(machine))
+        Ok(Some(plan))
+    }
+
+    /// Bytes that are as before.
+    fn left(&self) -> u64 {
+        self.addresses.end - self.addresses.start
     }
 
     fn finish(&self, machine: &mut VirtualMachine) -> bool {
-        machine.set_registers(Registers { rax: self.addresses.end - self.addresses.start, ..self.registers });
+        machine.set_registers(Registers { rax: self.left(), ..self.registers });
         true
     }
 }
@@ -160,3 +175,6 @@ fn copy_entries(machine: &mut VirtualMachine, target: u64, count: u64) -> Result
         _ => Err(ChangeError::Stub),
     }
 }
+
+#[cfg(feature = "testing")]
+pub(crate) mod fuzz;

@@ -20,6 +20,8 @@ pub(crate) use run::Stop;
 pub(crate) use sleep::{Asleep, Loaded, WakeError};
 pub(crate) use start::{Assignment, Given, usual_rings_suffice};
 pub(crate) use template::Template;
+#[cfg(feature = "testing")]
+pub use {change::fuzz::protect, upcall::fuzz::upcalls};
 
 use crate::gateway::{Gateway, Progress, Verdict};
 use change::Change;

@@ -100,5 +100,7 @@ fn at_entry(which: &'static str, entry: u64, registers: Registers, memory_bytes:
     Ok(Registers { rip: entry, rflags: FIXED_FLAGS | IN_UPCALL, ..registers })
 }
 
+#[cfg(feature = "testing")]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;

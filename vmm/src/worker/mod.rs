@@ -15,6 +15,8 @@ mod socket;
 mod source;
 
 pub(crate) use keeper::make as make_fresh;
+#[cfg(feature = "testing")]
+pub use socket::fuzz::commands;
 
 use crate::{
     jail::{self, Isolated, Jail},

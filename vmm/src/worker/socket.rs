@@ -121,5 +121,7 @@ impl AsFd for Commands {
     }
 }
 
+#[cfg(feature = "testing")]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;

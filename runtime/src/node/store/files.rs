@@ -88,7 +88,7 @@ pub(crate) struct Finished {
 }
 
 impl Files {
-    pub(super) fn open(root: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn open(root: &Path) -> Result<Self, StoreError> {
         let files = Self {
             root: root.to_owned(),
             bytes: AtomicU64::new(0),

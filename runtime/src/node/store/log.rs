@@ -154,3 +154,6 @@ fn parse(mut bytes: &[u8]) -> Result<Vec<Op>, StoreError> {
     }
     Ok(ops)
 }
+
+#[cfg(feature = "testing")]
+pub(crate) mod fuzz;
