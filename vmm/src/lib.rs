@@ -11,11 +11,13 @@
 //! | `schedule` | which VM of a worker runs next; pure |
 //! | [`swap`] | where whole idle VMs wait on disk |
 //! | `vm` | one VM from its first instruction to its end |
+//! | [`attack`] | hostile guests in the calling process, and whether every promise held |
 //! | [`measure`] | VMs in the calling process, for benches |
 //! | [`worker`] | the process that holds the VMs of one tenant |
 
 mod sabotage;
 
+pub mod attack;
 pub mod gateway;
 pub mod kvm;
 pub mod machine;

@@ -4,6 +4,7 @@ use super::{
     Host, cpuid,
     exit::Exit,
     memory::GuestMemory,
+    recorder::Recorder,
     selectors,
     state::{self, CpuState},
     thread::{self, time_stamp},
@@ -51,6 +52,8 @@ pub(crate) struct VirtualMachine {
     system: kvm_sregs,
     /// Whether the next entry has to complete the `out` of the last exit.
     unfinished: bool,
+    /// Told of all exits, in attacks.
+    recorder: Option<Box<Recorder>>,
     // Dropped after the virtual CPU; KVM uses the memory as long as either lives.
     _vm: VmFd,
     memory: GuestMemory,
@@ -85,7 +88,16 @@ impl VirtualMachine {
         for kind in [SyncReg::Register, SyncReg::SystemRegister, SyncReg::VcpuEvents] {
             vcpu.set_sync_valid_reg(kind);
         }
-        Ok(Self { vcpu, initial, no_events, system: initial, unfinished: false, _vm: vm, memory })
+        Ok(Self {
+            vcpu,
+            initial,
+            no_events,
+            system: initial,
+            unfinished: false,
+            recorder: None,
+            _vm: vm,
+            memory,
+        })
     }
 
     /// The memory.
@@ -149,6 +161,9 @@ impl VirtualMachine {
 
     /// Runs until the next exit, or until this thread is interrupted.
     pub(crate) fn run(&mut self) -> Exit {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.enters();
+        }
         let immediate_exit = &raw mut self.vcpu.get_kvm_run().immediate_exit;
         let exit = thread::uninterrupted(immediate_exit, || self.enter());
         // An interruption that came just after an exit is remembered by the thread.
@@ -156,7 +171,22 @@ impl VirtualMachine {
         if !left_out!(Selectors) {
             selectors::clear();
         }
-        exit.unwrap_or(Exit::Interrupted)
+        let exit = exit.unwrap_or(Exit::Interrupted);
+        if let Some(recorder) = &mut self.recorder {
+            let synced = self.vcpu.sync_regs();
+            recorder.left(exit, synced.regs, synced.sregs.cr2, &self.memory);
+        }
+        exit
+    }
+
+    /// From now on `recorder`, if any, is told of all exits but those of stubs that the VMM runs. The one before.
+    pub(crate) fn record(&mut self, recorder: Option<Box<Recorder>>) -> Option<Box<Recorder>> {
+        std::mem::replace(&mut self.recorder, recorder)
+    }
+
+    /// The one that is told of all exits.
+    pub(crate) fn recorder(&self) -> Option<&Recorder> {
+        self.recorder.as_deref()
     }
 
     /// Runs a stub to its exit. It is short, so an interruption waits.
