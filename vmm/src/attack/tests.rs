@@ -50,6 +50,24 @@ fn the_same_program_ends_alike() {
     assert!(repeatable > 180, "{repeatable} of 200");
 }
 
+/// KVM goes on with an `in` at the next entry, whatever the virtual CPU was set to meanwhile.
+#[test]
+fn an_unfinished_in_is_not_met_by_the_next_program() {
+    let mut target = Target::new().expect("these tests need KVM");
+    for width in [Width::Byte, Width::Half, Width::Word] {
+        for string in [None, Some(1), Some(2), Some(7)] {
+            let main = vec![Op::Port { port: 0x99, input: true, width, string }];
+            let case = Case::of(Program::Pieces { main, handler: Vec::new() });
+            assert_eq!(target.run(&case).expect("the host goes on").findings, []);
+            for status in 1..4 {
+                let case = Case::of(Program::Pieces { main: vec![Op::End(status)], handler: Vec::new() });
+                let verdict = target.run(&case).expect("the host goes on");
+                assert_eq!(verdict.outcome, Outcome::Exited(status as u8), "{width:?}, {string:?}");
+            }
+        }
+    }
+}
+
 /// The first promise that is found to be broken with an item left out, of programs with an inspection each.
 fn found_by(item: Item, mut cases: impl Iterator<Item = Case>) -> Finding {
     let mut target = Target::new().expect("these tests need KVM");

@@ -52,6 +52,8 @@ pub(crate) struct VirtualMachine {
     system: kvm_sregs,
     /// Whether the next entry has to complete the `out` of the last exit.
     unfinished: bool,
+    /// Whether it would complete an `in` first, with what it would have read.
+    reading: bool,
     /// Told of all exits, in attacks.
     recorder: Option<Box<Recorder>>,
     // Dropped after the virtual CPU; KVM uses the memory as long as either lives.
@@ -94,6 +96,7 @@ impl VirtualMachine {
             no_events,
             system: initial,
             unfinished: false,
+            reading: false,
             recorder: None,
             _vm: vm,
             memory,
@@ -143,12 +146,13 @@ impl VirtualMachine {
     }
 
     /// Whether nothing is under way that KVM keeps beside the state of [`VirtualMachine::set_state`]: no exception,
-    /// interrupt or the like that the guest has not taken, none that it is in the middle of, no single step, and no
-    /// instruction that holds such things up (a load of SS).
+    /// interrupt or the like that the guest has not taken, none that it is in the middle of, no single step, no
+    /// instruction that holds such things up (a load of SS), and no `in` that KVM goes on with, whatever was set since.
     pub(crate) fn is_quiet(&self) -> bool {
         let synced = self.vcpu.sync_regs();
         let events = synced.events;
-        events.exception.injected == 0
+        !self.reading
+            && events.exception.injected == 0
             && events.exception.pending == 0
             && events.interrupt.injected == 0
             && events.interrupt.shadow == 0
@@ -207,6 +211,7 @@ impl VirtualMachine {
             Some(error) => Exit::failed(error.errno()),
         };
         self.unfinished = exit != Exit::Interrupted;
+        self.reading = matches!(exit, Exit::In { .. });
         exit
     }
 
