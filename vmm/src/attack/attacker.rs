@@ -4,8 +4,9 @@ use super::{
     case::{Case, Program},
     features::FEATURES,
     reproduction::Reproduction,
-    target::{AttackError, INSPECTION_INTERVAL, Oracle, Target, Verdict},
+    target::{INSPECTION_INTERVAL, Target},
     trace::Trace,
+    verdict::{AttackError, Oracle, Verdict},
 };
 use denali_protocol::job::Outcome;
 use std::{

@@ -71,8 +71,8 @@ pub struct Case {
     pub events: Vec<Event>,
 }
 
-/// CPU time of a program that does not say, in microseconds: some sixty exits where they are slow.
-pub const CPU_TIME_US: u64 = 2_000;
+/// CPU time of a program that does not say, in microseconds: some thirty exits where they are slow.
+pub const CPU_TIME_US: u64 = 1_000;
 
 /// CPU time of a raw program, in microseconds.
 pub const RAW_CPU_TIME_US: u64 = 1_000_000;

@@ -1,6 +1,6 @@
 //! What no guest may change: memory next to the VM's, and the image that all its VMs share.
 
-use super::target::{AttackError, Finding, Oracle};
+use super::verdict::{AttackError, Finding, Oracle};
 use crate::vm::Template;
 use std::{hash::Hasher, io, sync::Arc};
 use twox_hash::XxHash3_64;

@@ -6,8 +6,8 @@ use super::{
     case::{Case, Program},
     layout::{DATA, MEMORY_BYTES, TEXT},
     op::{Branch, Op},
-    target::{AttackError, Finding, Oracle},
     trace::{Left, Trace},
+    verdict::{AttackError, Finding, Oracle},
 };
 use crate::{
     kvm::GuestMemory,

@@ -9,7 +9,8 @@
 //! |---|---|
 //! | `case`, `op`, `special`, `frames` | a guest program, and what it is made of |
 //! | `source`, `generate` | from choices to a program |
-//! | `target` | the VM, and what happens to it while the program runs |
+//! | `target`, `entry`, `course` | the VM, its state at the entry, and what happens to it while the program runs |
+//! | `judge`, `verdict` | what came of it |
 //! | `trace`, `truth`, `forecast` | what it did; whether that is what is said, and what it should do |
 //! | `leftovers`, `neighbour`, `guards` | what may not be changed |
 //! | `features` | feedback for fuzzers |
@@ -19,11 +20,14 @@
 mod assembler;
 mod attacker;
 mod case;
+mod course;
+mod entry;
 mod features;
 mod forecast;
 mod frames;
 mod generate;
 mod guards;
+mod judge;
 mod layout;
 mod leftovers;
 mod neighbour;
@@ -35,6 +39,7 @@ mod special;
 mod target;
 mod trace;
 mod truth;
+mod verdict;
 
 pub use attacker::{Attacker, Tally};
 pub use case::{CPU_TIME_US, Case, Event, Happening, Program, RAW_CPU_TIME_US, TooLong};
@@ -43,8 +48,9 @@ pub use generate::{of_bytes, of_seed};
 pub use op::{Branch, Op, Width};
 pub use reproduction::{REPRODUCTION_BYTES, Reproduction, ReproductionError};
 pub use resources::Resources;
-pub use target::{AttackError, Finding, INSPECTION_INTERVAL, Oracle, Target, Verdict};
+pub use target::{INSPECTION_INTERVAL, Target};
 pub use trace::{Left, Step, Trace, same_end};
+pub use verdict::{AttackError, Finding, Oracle, Verdict};
 
 #[cfg(test)]
 mod tests;

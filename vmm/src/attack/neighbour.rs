@@ -3,7 +3,7 @@
 use super::{
     assembler::{Code, RAX, RBX, RCX, RDI, RDX},
     layout::{HEAP, TEXT},
-    target::{AttackError, Finding, Oracle},
+    verdict::{AttackError, Finding, Oracle},
 };
 use crate::{
     gateway::{Feed, Sink},

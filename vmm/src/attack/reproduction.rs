@@ -5,8 +5,8 @@
 
 use super::{
     case::Case,
-    target::{Oracle, Verdict},
     trace::Trace,
+    verdict::{Oracle, Verdict},
 };
 use denali_protocol::{
     codec::{self, DecodeError, EncodeError},

@@ -1,6 +1,6 @@
 //! What a process holds of its host, to compare before and after a campaign: what VMs take is to be given back.
 
-use super::target::{Finding, Oracle};
+use super::verdict::{Finding, Oracle};
 use std::{fs, io};
 
 /// Descriptors, mappings and memory of the calling process.
