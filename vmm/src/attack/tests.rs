@@ -68,6 +68,17 @@ fn an_unfinished_in_is_not_met_by_the_next_program() {
     }
 }
 
+/// A `syscall` whose handler can't be continued at was said to be at the instruction after it.
+#[test]
+fn a_system_call_with_a_bad_fault_entry_is_reported_where_it_is() {
+    let main = vec![Op::Control(4, 1 << 40), Op::Bytes(vec![0x0f, 0x05])];
+    let case = Case::of(Program::Pieces { main, handler: Vec::new() });
+    let verdict = Target::new().expect("these tests need KVM").run(&case).expect("the host goes on");
+    let Outcome::Fault(fault) = &verdict.outcome else { panic!("{}", verdict.outcome) };
+    // After the store, two moves of ten bytes and one of three.
+    assert_eq!((fault.instruction_pointer, verdict.findings), (0x20_0000 + 23, vec![]));
+}
+
 /// The first promise that is found to be broken with an item left out, of programs with an inspection each.
 fn found_by(item: Item, mut cases: impl Iterator<Item = Case>) -> Finding {
     let mut target = Target::new().expect("these tests need KVM");
