@@ -36,7 +36,8 @@ pub(super) fn judge(case: &Case, ran: Ran, memory_bytes: u64) -> Verdict {
     let run = truth::Run { outcome: &outcome, usage: &usage, trace: &trace, limits: &limits, cancelled, output };
     findings.extend(untruths(&run).into_iter().map(|detail| Finding::new(Oracle::Truth, detail)));
     if let Some(forecast) = forecast(case).filter(|forecast| !forecast.allows(&outcome, case)) {
-        findings.push(Finding::new(Oracle::Forecast, format!("it {outcome}; its instructions say {forecast:x?}")));
+        findings
+            .push(Finding::new(Oracle::Forecast, format!("the end: {outcome}; its instructions say {forecast:x?}")));
     }
     let features = features(&outcome, &trace);
     Verdict { outcome, usage, trace, features, findings }

@@ -84,7 +84,7 @@ pub(super) fn sight(memory: &GuestMemory) -> Result<Sight, AttackError> {
 /// How the looker's sight differs from that in hardware that no program used.
 pub(super) fn differences(outcome: &Outcome, sight: &Sight, fresh: &Sight) -> Option<Finding> {
     let detail = match sight.iter().zip(fresh).position(|(is, was)| is != was) {
-        _ if *outcome != Outcome::Exited(0) => format!("a guest that looks at its virtual CPU {outcome}"),
+        _ if *outcome != Outcome::Exited(0) => format!("the end of a guest that looks at its virtual CPU: {outcome}"),
         None => return None,
         Some(place) if place < 128 => format!("general register {} is not as at the start", place / 8),
         Some(place) if place < 208 => {

@@ -76,8 +76,8 @@ impl Neighbour {
         self.hardware = Some(hardware);
         let detail = match (outcome, wrong) {
             (Outcome::Exited(STATUS), None) => return Ok(None),
-            (outcome, Some(word)) => format!("it {outcome}, and its word {word} is wrong"),
-            (outcome, None) => format!("it {outcome}"),
+            (outcome, Some(word)) => format!("its end: {outcome}; and its word {word} is wrong"),
+            (outcome, None) => format!("its end: {outcome}"),
         };
         Ok(Some(Finding::new(Oracle::Neighbour, detail)))
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::sabotage::{Item, sabotaged};
-use denali_protocol::job::Outcome;
+use denali_protocol::job::{Access, Fault, FaultCause, Outcome};
 
 /// What a campaign of one thread finds.
 fn campaign(seed: u64, programs: u64) -> Vec<Reproduction> {
@@ -77,6 +77,17 @@ fn a_system_call_with_a_bad_fault_entry_is_reported_where_it_is() {
     let Outcome::Fault(fault) = &verdict.outcome else { panic!("{}", verdict.outcome) };
     // After the store, two moves of ten bytes and one of three.
     assert_eq!((fault.instruction_pointer, verdict.findings), (0x20_0000 + 23, vec![]));
+}
+
+/// A write of an instruction to where that instruction is was said to be a jump to there.
+#[test]
+fn a_write_to_the_instruction_itself_is_no_jump() {
+    let at = 0x20_0000 + 20;
+    let case = Case::of(Program::Pieces { main: vec![Op::Store(at, 0)], handler: Vec::new() });
+    let verdict = Target::new().expect("these tests need KVM").run(&case).expect("the host goes on");
+    let cause = FaultCause::Page { address: at, access: Access::Write };
+    assert_eq!(verdict.outcome, Outcome::Fault(Fault { cause, instruction_pointer: at }));
+    assert_eq!(verdict.findings, []);
 }
 
 /// The first promise that is found to be broken with an item left out, of programs with an inspection each.

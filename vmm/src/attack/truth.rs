@@ -24,7 +24,7 @@ pub(super) fn untruths(run: &Run<'_>) -> Vec<String> {
     let mut found = Vec::new();
     if let Err(why) = outcome(run) {
         let last = run.trace.last.map_or("nothing".to_owned(), |step| step.to_string());
-        found.push(format!("it is said that it {}; {why}; the last exit: {last}", run.outcome));
+        found.push(format!("the report says: {}; {why}; the last exit: {last}", run.outcome));
     }
     if run.output > run.limits.output_bytes {
         found.push(format!("{} bytes of output came, more than the {} allowed", run.output, run.limits.output_bytes));
@@ -106,11 +106,11 @@ fn serves(left: Left) -> bool {
     matches!(left, Left::Interrupted | Left::Out(KICK, ..) | Left::Out(IDLE | TERMINATE, true, _))
 }
 
-/// As a page fault's error code tells it (Intel SDM volume 3, 4.7); a fetch where the CPU does not tell them apart.
+/// As a page fault's error code tells it (Intel SDM volume 3, 4.7); where it does not tell a fetch, that is no write.
 fn access_of(code: u64, address: u64, rip: u64) -> Access {
     match code {
-        _ if code & 0x10 != 0 || address == rip => Access::Execute,
         _ if code & 2 != 0 => Access::Write,
+        _ if code & 0x10 != 0 || address == rip => Access::Execute,
         _ => Access::Read,
     }
 }

@@ -85,8 +85,9 @@ fn page_fault(address: u64, code: u64, rip: u64, rsp: u64) -> FaultCause {
         return FaultCause::StackOverflow { address };
     }
     let access = match code {
-        _ if code & FETCH != 0 || address == rip => Access::Execute,
+        // Before the address is looked at, which software KVM tells fetches by: a program may write to where it is.
         _ if code & WRITE != 0 => Access::Write,
+        _ if code & FETCH != 0 || address == rip => Access::Execute,
         _ => Access::Read,
     };
     FaultCause::Page { address, access }
