@@ -107,11 +107,8 @@ pub(super) fn execute(args: &Args) -> anyhow::Result<bool> {
         broken,
         host: Host::describe(),
     };
-    if args.json {
-        print::json(&report)?
-    } else {
-        tell(&report)?
-    }
+    let said = if args.json { print::json(&report) } else { tell(&report) };
+    said?;
     Ok(report.broken.is_empty())
 }
 

@@ -64,7 +64,7 @@ pub(super) fn execute(args: &Args, file: &Path, kind: Kind) -> anyhow::Result<bo
     for (n, step) in verdict.trace.steps.iter().enumerate() {
         print::line(format!("exit {n}: {step}"))?;
     }
-    print::line(format!("it {}", ran.end))?;
+    print::line(format!("end: {}", ran.end))?;
     show(&ran.broken)?;
     if ran.broken.is_empty() {
         print::line("every promise held")?;

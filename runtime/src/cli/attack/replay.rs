@@ -42,9 +42,9 @@ pub(super) fn execute(args: &Args, file: &Path) -> anyhow::Result<bool> {
     for (n, step) in verdict.trace.steps.iter().enumerate() {
         print::line(format!("exit {n}: {step}"))?;
     }
-    print::line(format!("it {}", replayed.end))?;
+    print::line(format!("end: {}", replayed.end))?;
     if !replayed.same_end {
-        print::line(format!("recorded: it {}", replayed.recorded_end))?;
+        print::line(format!("recorded end: {}", replayed.recorded_end))?;
     }
     match (replayed.same_end, replayed.differs_at) {
         (true, None) => print::line("the same end, by the same exits")?,
