@@ -6,7 +6,7 @@ use super::{
     layout::{DATA, HANDLER, HEAP, TEXT},
     op::{Branch, Op, Width},
     source::Source,
-    special::SPECIAL,
+    special::{EXTENDED, SPECIAL},
 };
 use denali_abi::{
     instruction::{CHECKPOINT, IDLE, KICK, PAGES_RETURN, PROTECT, TERMINATE},
@@ -34,17 +34,7 @@ fn case(source: &mut Source<'_>) -> Case {
     if hostile {
         upset(source, &mut case);
     }
-    let most = match source {
-        Source::Seed(_) => 1 + source.below(10),
-        Source::Bytes(_) => OPS,
-    };
-    let mut main = Vec::new();
-    while main.len() < most && !source.is_empty() {
-        main.push(op(source));
-    }
-    main.push(Op::End(if source.once_in(8) { source.value() } else { u64::from(source.byte()) }));
     let handler = if hostile { handler(source) } else { Vec::new() };
-    case.program = Program::Pieces { main, handler };
     case.random_seed[..8].copy_from_slice(&source.word().to_le_bytes());
     if source.once_in(4) {
         case.events = (0..1 + source.below(3)).map(|_| event(source)).collect();
@@ -53,6 +43,18 @@ fn case(source: &mut Source<'_>) -> Case {
         let count = source.below(200);
         case.input = source.bytes(count);
     }
+    let status = if source.once_in(8) { source.value() } else { u64::from(source.byte()) };
+    let most = match source {
+        Source::Seed(_) => 1 + source.below(10),
+        Source::Bytes(_) => OPS,
+    };
+    // Last, for they take all that is left of an external fuzzer's bytes.
+    let mut main = Vec::new();
+    while main.len() < most && !source.is_empty() {
+        main.push(op(source));
+    }
+    main.push(Op::End(status));
+    case.program = Program::Pieces { main, handler };
     case
 }
 
@@ -125,6 +127,7 @@ fn op(source: &mut Source<'_>) -> Op {
         10..=12 => Op::Load(source.address()),
         13..=15 => Op::Store(source.address(), source.value()),
         16 | 17 => branch(source),
+        18 if source.once_in(2) => Op::Special(source.below(EXTENDED) as u8),
         18 => Op::Register(source.byte() & 15, source.value()),
         19 => Op::Flags(flags(source)),
         20 => Op::Segment(source.byte() & 7, selector(source)),

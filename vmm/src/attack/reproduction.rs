@@ -87,11 +87,13 @@ impl Reproduction {
     pub fn write(&self) -> Result<Vec<u8>, EncodeError> {
         let data = codec::encode(self, codec::MAX_BYTES)?;
         let mut text = format!("{TITLE}\ndata {} {}\n", data.len(), Digest::of(&data));
-        text.push_str(&self.describe());
-        // It is for people: rather cut than too long. An empty line would end it.
-        let mut text = text.replace("\n\n", "\n");
-        let end = text.floor_char_boundary(TEXT_BYTES - 2);
-        text.truncate(end);
+        // An empty line would end it.
+        for line in self.describe().lines().filter(|line| !line.is_empty()) {
+            text.push_str(line);
+            text.push('\n');
+        }
+        // It is for people: rather cut than too long.
+        text.truncate(text.floor_char_boundary(TEXT_BYTES - TITLE.len() - 4));
         let mut file = text.trim_end().as_bytes().to_vec();
         file.extend(b"\n\n");
         file.extend(data);

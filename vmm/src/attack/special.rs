@@ -21,8 +21,15 @@ pub(super) enum Sure {
 
 use Sure::{Differs, Divide, Invalid, Nothing, Protection, SystemCall};
 
+/// How many of them, the first ones, change x87, SSE or AVX state.
+pub(super) const EXTENDED: usize = 4;
+
 /// All of them: the name, the bytes, and what is sure about it. Memory operands are at the stack pointer.
-pub(super) const SPECIAL: [(&str, &[u8], Sure); 92] = [
+pub(super) const SPECIAL: [(&str, &[u8], Sure); 96] = [
+    ("fld1; movq xmm0, rsp", &[0xd9, 0xe8, 0x66, 0x48, 0x0f, 0x6e, 0xc4], Nothing),
+    ("ldmxcsr of another rounding", &[0x68, 0x80, 0x3f, 0x00, 0x00, 0x0f, 0xae, 0x14, 0x24], Nothing),
+    ("fldcw of another precision", &[0x68, 0x7f, 0x02, 0x00, 0x00, 0xd9, 0x2c, 0x24], Nothing),
+    ("vcmptrueps ymm9", &[0xc5, 0x34, 0xc2, 0xc8, 0x0f], Differs),
     ("ud2", &[0x0f, 0x0b], Invalid),
     ("ud1", &[0x0f, 0xb9, 0xc0], Invalid),
     ("ud0", &[0x0f, 0xff, 0xc0], Invalid),
