@@ -52,7 +52,7 @@ pub(crate) struct VirtualMachine {
     system: kvm_sregs,
     /// Whether the next entry has to complete the `out` of the last exit.
     unfinished: bool,
-    /// Whether it would complete an `in` first, with what it would have read.
+    /// Whether it would first complete an `in`, or an access to where no memory is, with what that would have read.
     reading: bool,
     /// Told of all exits, in attacks.
     recorder: Option<Box<Recorder>>,
@@ -147,7 +147,7 @@ impl VirtualMachine {
 
     /// Whether nothing is under way that KVM keeps beside the state of [`VirtualMachine::set_state`]: no exception,
     /// interrupt or the like that the guest has not taken, none that it is in the middle of, no single step, no
-    /// instruction that holds such things up (a load of SS), and no `in` that KVM goes on with, whatever was set since.
+    /// instruction that holds such things up (a load of SS), and no `in` or the like that KVM goes on with, whatever was set since.
     pub(crate) fn is_quiet(&self) -> bool {
         let synced = self.vcpu.sync_regs();
         let events = synced.events;
@@ -211,7 +211,7 @@ impl VirtualMachine {
             Some(error) => Exit::failed(error.errno()),
         };
         self.unfinished = exit != Exit::Interrupted;
-        self.reading = matches!(exit, Exit::In { .. });
+        self.reading = matches!(exit, Exit::In { .. } | Exit::Mmio { .. });
         exit
     }
 
