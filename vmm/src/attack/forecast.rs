@@ -98,6 +98,8 @@ fn effect(op: &Op) -> Effect {
         Op::Instruction(port, arguments) => instruction(u16::from(*port), arguments),
         Op::End(status) => terminate(*status),
         Op::Port { port, input, width, string: None } => match (*port, width) {
+            // It reaches beyond the last port, and the bits that allow ports end with one that does not.
+            (0xffff, Width::Half) | (0xfffd..=0xffff, Width::Word) => Ends(End::Sure(Sure::Protection)),
             (KICK, _) if !input => Goes,
             (IDLE | TERMINATE..=CHECKPOINT, Width::Word) if !input => Unknown,
             _ => Ends(End::Port(*port)),

@@ -68,6 +68,21 @@ fn an_unfinished_in_is_not_met_by_the_next_program() {
     }
 }
 
+/// What reaches beyond the last port is no access to a port.
+#[test]
+fn the_last_ports_end_a_program_as_is_forecast() {
+    let mut target = Target::new().expect("these tests need KVM");
+    for port in 0xfff8..=0xffff {
+        for width in [Width::Byte, Width::Half, Width::Word] {
+            for input in [false, true] {
+                let main = vec![Op::Port { port, input, width, string: None }];
+                let case = Case::of(Program::Pieces { main, handler: Vec::new() });
+                assert_eq!(target.run(&case).expect("the host goes on").findings, []);
+            }
+        }
+    }
+}
+
 /// A `syscall` whose handler can't be continued at was said to be at the instruction after it.
 #[test]
 fn a_system_call_with_a_bad_fault_entry_is_reported_where_it_is() {
