@@ -22,10 +22,12 @@
 //! | [`disk`] | a full disk |
 //! | [`faults`] | a host that lacks other things |
 //! | [`shares`] | what clients get of the machine |
+//! | [`attack`] | hostile guests, and reproductions of them |
 //! | [`soak`] | all of it at once, for as long as one likes |
 //! | [`top`] | what a node says it does |
 #![forbid(unsafe_code)]
 
+mod attack;
 mod bundles;
 mod clients;
 mod disk;

@@ -11,6 +11,7 @@
 //! | `schedule` | which VM of a worker runs next; pure |
 //! | [`swap`] | where whole idle VMs wait on disk |
 //! | `vm` | one VM from its first instruction to its end |
+//! | [`attack`] | hostile guests in the calling process, and whether every promise held |
 //! | [`measure`] | VMs in the calling process, for benches |
 //! | [`jail`] | what a worker gives up before its first guest |
 //! | [`worker`] | the process that holds the VMs of one tenant |
@@ -19,6 +20,7 @@
 mod exploit;
 mod sabotage;
 
+pub mod attack;
 pub mod gateway;
 pub mod jail;
 pub mod kvm;

@@ -1,5 +1,5 @@
-//! Parts of starting over that a test can leave out, to show that the leak suite (`vm::leaks`) notices. Only
-//! [`left_out`] is there in other builds, and always `false`.
+//! Parts of starting over, and of fault reports, that a test can leave out, to show that the leak suite (`vm::leaks`) or an
+//! attack (`attack`) notices. Only [`left_out`] is there in other builds, and always `false`.
 
 /// Whether a test left out this [`Item`].
 #[cfg(test)]
@@ -61,6 +61,10 @@ mod switches {
         RandomSeed,
         /// The generation among them.
         Generation,
+        /// The address in the report of a page fault.
+        FaultAddress,
+        /// The address of the instruction in the report of an exception.
+        FaultInstruction,
     }
 
     thread_local! {

@@ -2,6 +2,7 @@
 //! keys) is written down in `docs/cli.md`.
 
 mod advice;
+mod attack;
 mod bench;
 mod bench_cpu;
 mod bench_job;
@@ -103,6 +104,7 @@ enum Command {
     Worker(worker::Args),
     Doctor(doctor::Args),
     Bench(bench::Args),
+    Attack(attack::Args),
     Demo(demo::Args),
 }
 
@@ -127,6 +129,7 @@ impl Command {
             Self::Worker(args) => worker::execute(&args),
             Self::Doctor(args) => doctor::execute(&args),
             Self::Bench(args) => bench::execute(&args),
+            Self::Attack(args) => attack::execute(&args),
             Self::Demo(args) => demo::execute(&args),
         }
     }

@@ -9,6 +9,7 @@ pub(crate) mod ioctls;
 mod memory;
 mod mishap;
 mod pagemap;
+mod recorder;
 mod selectors;
 mod state;
 mod thread;
@@ -18,9 +19,10 @@ pub(crate) use exit::Exit;
 pub use host::{Host, HostError};
 pub(crate) use memory::{GuestMemory, copy_run};
 pub(crate) use pagemap::Pagemap;
+pub(crate) use recorder::{Recorder, Seen};
 pub(crate) use state::CpuState;
 pub(crate) use thread::{
-    Alarm, Thread, alarm_rang, cpu_time, forget_alarm, forget_interruption, install_signal_handlers, time_stamp,
-    was_kicked,
+    Alarm, Thread, alarm_rang, cpu_time, forget_alarm, forget_interruption, install_kick_handler,
+    install_signal_handlers, time_stamp, was_kicked,
 };
 pub(crate) use vcpu::{MachineError, Registers, TRAP_FLAG, VirtualMachine};

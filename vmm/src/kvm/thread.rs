@@ -75,8 +75,13 @@ const SIGNALS_OF_THE_NODE: [libc::c_int; 3] = [libc::SIGHUP, libc::SIGINT, libc:
 /// Makes the kick signal interrupt virtual CPUs and system calls, and leaves the node's signals to it. Call once, before the
 /// first VM.
 pub(crate) fn install_signal_handlers() -> io::Result<()> {
-    handle(KICK_SIGNAL, on_kick as *const () as libc::sighandler_t)?;
+    install_kick_handler()?;
     SIGNALS_OF_THE_NODE.into_iter().try_for_each(|signal| handle(signal, libc::SIG_IGN))
+}
+
+/// Makes the kick signal alone interrupt virtual CPUs and system calls, in a process that is no worker.
+pub(crate) fn install_kick_handler() -> io::Result<()> {
+    handle(KICK_SIGNAL, on_kick as *const () as libc::sighandler_t)
 }
 
 /// Sets a signal's handler: [`on_kick`], or one of the constants.

@@ -5,6 +5,7 @@ use super::{
     exit::Exit,
     memory::GuestMemory,
     mishap::{ask, spoil},
+    recorder::Recorder,
     selectors,
     state::{self, CpuState},
     thread::{self, time_stamp},
@@ -52,6 +53,10 @@ pub(crate) struct VirtualMachine {
     system: kvm_sregs,
     /// Whether the next entry has to complete the `out` of the last exit.
     unfinished: bool,
+    /// Whether it would first complete an `in`, or an access to where no memory is, with what that would have read.
+    reading: bool,
+    /// Told of all exits, in attacks.
+    recorder: Option<Box<Recorder>>,
     // Dropped after the virtual CPU; KVM uses the memory as long as either lives.
     _vm: VmFd,
     memory: GuestMemory,
@@ -87,7 +92,17 @@ impl VirtualMachine {
         for kind in [SyncReg::Register, SyncReg::SystemRegister, SyncReg::VcpuEvents] {
             vcpu.set_sync_valid_reg(kind);
         }
-        Ok(Self { vcpu, initial, no_events, system: initial, unfinished: false, _vm: vm, memory })
+        Ok(Self {
+            vcpu,
+            initial,
+            no_events,
+            system: initial,
+            unfinished: false,
+            reading: false,
+            recorder: None,
+            _vm: vm,
+            memory,
+        })
     }
 
     /// The memory.
@@ -133,12 +148,13 @@ impl VirtualMachine {
     }
 
     /// Whether nothing is under way that KVM keeps beside the state of [`VirtualMachine::set_state`]: no exception,
-    /// interrupt or the like that the guest has not taken, none that it is in the middle of, no single step, and no
-    /// instruction that holds such things up (a load of SS).
+    /// interrupt or the like that the guest has not taken, none that it is in the middle of, no single step, no
+    /// instruction that holds such things up (a load of SS), and no `in` or the like that KVM goes on with, whatever was set since.
     pub(crate) fn is_quiet(&self) -> bool {
         let synced = self.vcpu.sync_regs();
         let events = synced.events;
-        events.exception.injected == 0
+        !self.reading
+            && events.exception.injected == 0
             && events.exception.pending == 0
             && events.interrupt.injected == 0
             && events.interrupt.shadow == 0
@@ -151,6 +167,9 @@ impl VirtualMachine {
 
     /// Runs until the next exit, or until this thread is interrupted.
     pub(crate) fn run(&mut self) -> Exit {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.enters();
+        }
         let immediate_exit = &raw mut self.vcpu.get_kvm_run().immediate_exit;
         let exit = thread::uninterrupted(immediate_exit, || self.enter());
         // An interruption that came just after an exit is remembered by the thread.
@@ -158,7 +177,22 @@ impl VirtualMachine {
         if !left_out!(Selectors) {
             selectors::clear();
         }
-        exit.unwrap_or(Exit::Interrupted)
+        let exit = exit.unwrap_or(Exit::Interrupted);
+        if let Some(recorder) = &mut self.recorder {
+            let synced = self.vcpu.sync_regs();
+            recorder.left(exit, synced.regs, synced.sregs.cr2, &self.memory);
+        }
+        exit
+    }
+
+    /// From now on `recorder`, if any, is told of all exits but those of stubs that the VMM runs. The one before.
+    pub(crate) fn record(&mut self, recorder: Option<Box<Recorder>>) -> Option<Box<Recorder>> {
+        std::mem::replace(&mut self.recorder, recorder)
+    }
+
+    /// The one that is told of all exits.
+    pub(crate) fn recorder(&self) -> Option<&Recorder> {
+        self.recorder.as_deref()
     }
 
     /// Runs a stub to its exit. It is short, so an interruption waits.
@@ -183,6 +217,7 @@ impl VirtualMachine {
             Some(error) => Exit::failed(error.errno()),
         };
         self.unfinished = exit != Exit::Interrupted;
+        self.reading = matches!(exit, Exit::In { .. } | Exit::Mmio { .. });
         exit
     }
 

@@ -6,6 +6,7 @@ use crate::{
         layout::{EXCEPTION_STACK, EXCEPTION_STACK_TOP, at},
         stubs::{SYSCALL_STUB, has_error_code},
     },
+    sabotage::left_out,
 };
 use denali_abi::{
     memory::{CONTROL, PAGE_BYTES, STACK_BOTTOM},
@@ -45,7 +46,8 @@ pub(super) fn exception(machine: &VirtualMachine, registers: &Registers, vector:
         6 => machine.memory().read_supervisor::<1>(offset).map_or(0, |[code]| code),
         _ => 0,
     };
-    let address = if vector == PAGE_FAULT { machine.fault_address() } else { 0 };
+    let address = if vector == PAGE_FAULT && !left_out!(FaultAddress) { machine.fault_address() } else { 0 };
+    let rip = if left_out!(FaultInstruction) { registers.rip } else { rip };
     let record = FaultRecord { at: Interrupted { rip, rflags, rsp }, vector: vector.into(), error_code, address };
     // What goes wrong at CPL 0 is none of the guest's to handle.
     if cs & 3 == 3 { Ok(record) } else { Err(report(&record)) }
@@ -83,8 +85,9 @@ fn page_fault(address: u64, code: u64, rip: u64, rsp: u64) -> FaultCause {
         return FaultCause::StackOverflow { address };
     }
     let access = match code {
-        _ if code & FETCH != 0 || address == rip => Access::Execute,
+        // Before the address is looked at, which software KVM tells fetches by: a program may write to where it is.
         _ if code & WRITE != 0 => Access::Write,
+        _ if code & FETCH != 0 || address == rip => Access::Execute,
         _ => Access::Read,
     };
     FaultCause::Page { address, access }

@@ -98,6 +98,11 @@ impl Hardware {
         self.private = None;
     }
 
+    /// The machine itself, for attacks.
+    pub(crate) fn machine(&mut self) -> &mut VirtualMachine {
+        &mut self.machine
+    }
+
     /// What it is made from.
     pub(crate) fn template(&self) -> &Arc<Template> {
         &self.template

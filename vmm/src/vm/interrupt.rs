@@ -109,7 +109,8 @@ impl Vm {
             Err(error) => {
                 let detail = format!("{error}, and this came: {}", fault::cause(&record));
                 let cause = FaultCause::Upcall { detail };
-                Some(Err(Outcome::Fault(Fault { cause, instruction_pointer: record.at.rip })))
+                // Where it would be without a fault entry.
+                Some(Err(Outcome::Fault(Fault { cause, ..fault::report(&record) })))
             }
         }
     }

@@ -3,6 +3,7 @@
 //! A VM has no thread: whoever holds it may run it for a slice, on any thread, and is told why it stopped.
 
 mod change;
+mod compare;
 mod fault;
 mod hardware;
 mod interrupt;
@@ -15,6 +16,7 @@ mod template;
 mod turn;
 mod upcall;
 
+pub(crate) use compare::differing_pages;
 pub(crate) use hardware::{Hardware, HardwareError};
 pub(crate) use run::Stop;
 pub(crate) use sleep::{Asleep, Loaded, WakeError};
@@ -72,6 +74,18 @@ enum Phase {
     Idle(Option<Instant>),
     /// It has to end.
     Doomed(Verdict),
+}
+
+impl Vm {
+    /// The hardware that it runs in, for attacks.
+    pub(crate) fn hardware(&mut self) -> &mut Hardware {
+        &mut self.hardware
+    }
+
+    /// Where its rings lie.
+    pub(crate) fn rings(&self) -> crate::nic::cable::Rings {
+        self.gateway.rings()
+    }
 }
 
 impl<H> Vm<H> {

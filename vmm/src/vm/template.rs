@@ -59,6 +59,11 @@ impl Template {
         Ok(Self { checkpoint: Some(Box::new(checkpoint)), clock, ..Self::cold(image)? })
     }
 
+    /// The image in memory, in which no VM runs.
+    pub(crate) fn master(&self) -> &GuestMemory {
+        &self.master
+    }
+
     /// Whether VMs continue from a CHECKPOINT.
     pub(crate) fn is_warm(&self) -> bool {
         self.checkpoint.is_some()

@@ -11,7 +11,7 @@ use crate::{
     machine::image::Image,
     schedule::SLICE,
     swap::{SwapSpace, create},
-    vm::{Assignment, Given, Hardware, HardwareError, Loaded, Stop, Template, Vm},
+    vm::{Assignment, Given, Hardware, HardwareError, Loaded, Stop, Template, Vm, differing_pages},
 };
 use denali_protocol::{
     bundle::{Content, CpuModel},
@@ -23,7 +23,6 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use vm_memory::{Bytes, VolatileSlice};
 
 /// A host, and the template that VMs start from.
 pub(super) struct Bench {
@@ -174,19 +173,4 @@ impl Bench {
         let output = collected.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         (outcome, output, vm.into_hardware())
     }
-}
-
-/// The pages in which hardware differs from its template, as the VMM sees them: of guest memory, and of the VMM's own.
-pub(super) fn differing_pages(hardware: &Hardware) -> (Vec<u64>, Vec<u64>) {
-    let (memory, master) = (hardware.machine.memory(), &hardware.template.master);
-    (differing(&memory.ram(), &master.ram()), differing(&memory.supervisor(), &master.supervisor()))
-}
-
-fn differing(a: &VolatileSlice<'_>, b: &VolatileSlice<'_>) -> Vec<u64> {
-    let page = |memory: &VolatileSlice<'_>, at: usize| {
-        let mut page = [0; 4096];
-        memory.read_slice(&mut page, at).expect("inside of memory");
-        page
-    };
-    (0..a.len()).step_by(4096).filter(|at| page(a, *at) != page(b, *at)).map(|at| at as u64).collect()
 }

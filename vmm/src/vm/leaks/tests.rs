@@ -1,7 +1,7 @@
 //! No leak is found after any ending, and each one made on purpose is.
 
 use super::{
-    bench::{Bench, Start, differing_pages},
+    bench::{Bench, Start},
     endings::{self, After, Ending},
     guest::{MEMORY_BYTES, SPARE, TEXT},
     sight::Sight,
@@ -9,7 +9,7 @@ use super::{
 use crate::{
     kvm::Host,
     sabotage::{Item, sabotaged},
-    vm::Hardware,
+    vm::{Hardware, differing_pages},
 };
 use denali_abi::memory::{CONTROL, PAGE_BYTES, REGISTERS, STACK_BOTTOM};
 use denali_protocol::{
