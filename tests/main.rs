@@ -20,6 +20,8 @@
 //! | [`recovery`] | killed workers and nodes |
 //! | [`disk`] | a full disk |
 //! | [`shares`] | what clients get of the machine |
+//! | [`hostile`] | hosts that give no whole jail, and workers that lose a part of theirs |
+//! | [`unprivileged`] | a node of a user without rights |
 //! | [`soak`] | all of it at once, for as long as one likes |
 //! | [`top`] | what a node says it does |
 #![forbid(unsafe_code)]
@@ -28,6 +30,7 @@ mod bundles;
 mod clients;
 mod disk;
 mod harness;
+mod hostile;
 mod images;
 mod jobs;
 mod linux;
@@ -43,3 +46,4 @@ mod samples;
 mod shares;
 mod soak;
 mod top;
+mod unprivileged;
