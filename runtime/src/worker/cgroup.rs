@@ -54,6 +54,19 @@ pub(crate) enum GroupError {
     },
 }
 
+impl GroupError {
+    /// For clients, whose affair it is not where the node's files are.
+    fn brief(&self) -> String {
+        match self {
+            Self::Absent => self.to_string(),
+            Self::Controllers { missing, .. } => format!("the node's has no controller of {}", missing.join(", ")),
+            Self::File { path, source } => {
+                format!("{}: {source}", path.file_name().unwrap_or_default().to_string_lossy())
+            }
+        }
+    }
+}
+
 /// What one worker may take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Bounds {
@@ -102,7 +115,7 @@ pub(crate) fn set(policy: &Policy) {
 /// A group for a new worker; none where no node asked for bounds.
 pub(super) fn make() -> Result<Option<Group>, Lack> {
     let Some(bounds) = BOUNDS.get() else { return Ok(None) };
-    let lack = |error: &GroupError| Lack { measure: Measure::Limits, why: error.to_string() };
+    let lack = |error: &GroupError| Lack { measure: Measure::Limits, why: error.brief() };
     let groups = GROUPS.get_or_init(|| Groups::divide(&own()?, &CONTROLLERS)).as_ref().map_err(lack)?;
     groups.make(&bounds.files()).map(Some).map_err(|error| lack(&error))
 }
@@ -137,7 +150,7 @@ fn directory(cgroup: &str, mountinfo: &str) -> Option<PathBuf> {
         let (root, point) = (fields.next()?, fields.next()?);
         // Of a container, another part of the tree may be mounted.
         let below = kind.starts_with("cgroup2 ").then(|| group.strip_prefix(root).ok())??;
-        Some(Path::new(point).join(below))
+        Some(Path::new(point).join(below).components().collect())
     })
 }
 

@@ -16,7 +16,7 @@ const PURE: &str = "35 25 0:30 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgr
 fn the_group_of_a_process_is_found() {
     let path = |cgroup, mounts| directory(cgroup, mounts).map(|path| path.display().to_string());
     assert_eq!(path("4:memory:/m\n0::/a/b.service\n", HYBRID).as_deref(), Some("/sys/fs/cgroup/unified/a/b.service"));
-    assert_eq!(path("0::/\n", PURE).as_deref(), Some("/sys/fs/cgroup/"));
+    assert_eq!(path("0::/\n", PURE).as_deref(), Some("/sys/fs/cgroup"));
     assert_eq!(path("4:memory:/m\n", PURE), None);
     assert_eq!(path("0::/a\n", "30 24 0:26 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"), None);
     // Only a part is mounted: the process's own, or another.
@@ -24,6 +24,20 @@ fn the_group_of_a_process_is_found() {
     assert_eq!(path("0::/docker/7/x\n", part).as_deref(), Some("/sys/fs/cgroup/x"));
     assert_eq!(path("0::/docker/8\n", part), None);
     assert_eq!(path("0::\nrubbish", "rubbish - cgroup2\n"), None);
+}
+
+#[test]
+fn clients_are_told_no_paths() {
+    let directory = PathBuf::from("/sys/fs/cgroup/a");
+    let source = || io::Error::from_raw_os_error(16);
+    for (error, word) in [
+        (GroupError::Absent, "version 2"),
+        (GroupError::Controllers { directory: directory.clone(), missing: vec!["cpu", "pids"] }, "cpu, pids"),
+        (GroupError::File { path: directory.join("cgroup.procs"), source: source() }, "cgroup.procs: "),
+    ] {
+        let told = error.brief();
+        assert!(told.contains(word) && !told.contains('/'), "{told}");
+    }
 }
 
 #[test]
