@@ -1,12 +1,12 @@
 //! A node of a user that owns nothing but its data and may open `/dev/kvm`, as `docs/systemd/denali-node.service` starts it: its
 //! workers' jail is as whole as root's.
 
-use crate::harness::{Place, Running, children, eventually, text};
+use crate::harness::{Denali, Place, children, eventually, text};
 use rustix::process::geteuid;
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, chown},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 /// Numbers that no one has.
@@ -28,37 +28,40 @@ fn directory(place: &Place, name: &str) -> PathBuf {
     path
 }
 
-fn start(place: &Place, policy: &str) -> (Running, String) {
+/// A command of that user, after `prepare` was done to its mounts.
+fn command(place: &Place, prepare: &str, command: Denali) -> Denali {
     let open = |path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
     open(place.path(""), 0o755);
-    let (data, home, device) = (directory(place, "data"), directory(place, "node-home"), directory(place, "device"));
-    let policy = place.write("policy.toml", policy);
-    open(policy.clone(), 0o644);
+    let (home, device) = (directory(place, "node-home"), directory(place, "device"));
     // Where tests are built, that user need not be let in.
     let binary = place.path("denali");
     fs::copy(env!("CARGO_BIN_EXE_denali"), &binary).expect("a copy");
-    let path = |path: &'_ PathBuf| path.to_str().expect("text").to_owned();
-    let (user, group) = (USER.to_string(), GROUP.to_string());
-    let node = place
-        .denali(["node", "--listen", "127.0.0.1:0", "--data"])
-        .arg(data)
-        .arg("--policy")
-        .arg(policy)
-        .through("sh", ["-c", START, "sh", &path(&device), &user, &group, &path(&binary), &path(&home)])
-        .through("unshare", ["--mount", "--"])
-        .start();
-    let name = node.hear("\n").lines().next().expect("a line").to_owned();
-    (node, name)
+    let path = |path: &Path| path.to_str().expect("text").to_owned();
+    let script = format!("{prepare} && {START}");
+    let words =
+        [script, "sh".to_owned(), path(&device), USER.to_string(), GROUP.to_string(), path(&binary), path(&home)];
+    command.through("sh", ["-c".to_owned()].iter().chain(&words)).through("unshare", ["--mount", "--"])
+}
+
+fn may_try() -> bool {
+    let root = geteuid().is_root();
+    if !root {
+        println!("not tried: only root can become another user");
+    }
+    root
 }
 
 #[test]
 fn its_workers_are_in_a_whole_jail() {
-    if !geteuid().is_root() {
-        println!("not tried: only root can become another user");
+    if !may_try() {
         return;
     }
     let place = Place::new();
-    let (node, name) = start(&place, "[node]\njail = \"whole\"\n");
+    let policy = place.write("policy.toml", "[node]\njail = \"whole\"\n");
+    fs::set_permissions(&policy, fs::Permissions::from_mode(0o644)).expect("it is ours");
+    let node = place.denali(["node", "--listen", "127.0.0.1:0", "--data"]).arg(directory(&place, "data"));
+    let node = command(&place, "true", node.arg("--policy").arg(policy)).start();
+    let name = node.hear("\n").lines().next().expect("a line").to_owned();
     let ask = |command| place.denali([command, "--node", &name]);
     let status = ask("status").arg("--json").succeed().line();
     assert_eq!(status["jail_lacks"].as_array().map(Vec::len), Some(0), "{status}");
@@ -84,6 +87,23 @@ fn its_workers_are_in_a_whole_jail() {
         }
         assert_eq!(field(&status, "NoNewPrivs:"), ["1"]);
     }
+}
+
+/// As `ProtectProc=invisible` in a unit would have it.
+#[test]
+fn a_host_that_hides_workers_from_their_node_is_warned_of() {
+    if !may_try() {
+        return;
+    }
+    let place = Place::new();
+    let doctor = place.denali(["doctor", "--json"]);
+    let done = command(&place, "mount -t proc -o hidepid=2 proc /proc", doctor).succeed().line();
+    let checks = done["checks"].as_array().expect("a list");
+    let jail = checks.iter().find(|finding| finding["check"] == "jail").expect("it looks at the jail");
+    assert_eq!(text(jail, "level"), "warn", "{jail}");
+    assert!(text(jail, "advice").contains("hidepid"), "{jail}");
+    let user = checks.iter().find(|finding| finding["check"] == "user").expect("it looks at the user");
+    assert_eq!(text(user, "level"), "ok", "{user}");
 }
 
 fn status_of(process: u32) -> Option<String> {
