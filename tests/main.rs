@@ -23,6 +23,8 @@
 //! | [`faults`] | a host that lacks other things |
 //! | [`shares`] | what clients get of the machine |
 //! | [`attack`] | hostile guests, and reproductions of them |
+//! | [`hostile`] | hosts that give no whole jail, and workers that lose a part of theirs |
+//! | [`unprivileged`] | a node of a user without rights |
 //! | [`soak`] | all of it at once, for as long as one likes |
 //! | [`top`] | what a node says it does |
 #![forbid(unsafe_code)]
@@ -33,6 +35,7 @@ mod clients;
 mod disk;
 mod faults;
 mod harness;
+mod hostile;
 mod images;
 mod jobs;
 mod kills;
@@ -49,3 +52,4 @@ mod samples;
 mod shares;
 mod soak;
 mod top;
+mod unprivileged;

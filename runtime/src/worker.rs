@@ -4,10 +4,12 @@
 //! waits in a bounded queue (`link`), and a worker that keeps that waiting is killed. However it dies, [`Reports::next`]
 //! says so once, and its runs are the caller's to account for.
 
+pub(crate) mod cgroup;
 mod link;
 mod pace;
 mod rules;
 
+use cgroup::Group;
 use denali_protocol::limits;
 use denali_vmm::worker::message::{Command, Lack, Report, RunId, Start};
 use link::Link;
@@ -15,6 +17,7 @@ pub(crate) use link::LinkError;
 use rules::Runs;
 pub(crate) use rules::Violation;
 use std::{
+    ffi::OsStr,
     io,
     os::fd::OwnedFd,
     process::{ExitStatus, Stdio},
@@ -41,7 +44,7 @@ pub(crate) enum SpawnError {
     #[error("{0}")]
     NotReady(String),
     /// The policy wants more of a jail than this host gives.
-    #[error("the policy wants a whole jail for workers, and this host does not give {0}")]
+    #[error("the policy wants more of a jail for workers, and this host does not give {0}")]
     Jail(String),
     /// The worker died before it was ready.
     #[error("the worker did not start: {0}")]
@@ -82,6 +85,10 @@ struct Shared {
     link: Link,
     runs: Mutex<Runs>,
     child: Mutex<Option<Child>>,
+    /// Its control group, removed when it is gone.
+    group: Mutex<Option<Group>>,
+    /// Why it has none, where it should.
+    unbounded: OnceLock<Lack>,
     /// What this host could not give for its jail.
     lacks: OnceLock<Vec<Lack>>,
     /// The process that holds the VMs, where the child has it in a namespace of processes.
@@ -94,16 +101,21 @@ struct Shared {
 pub(crate) struct Reports(Arc<Shared>);
 
 impl Worker {
-    /// Starts a worker process and waits until it is ready.
+    /// Starts a worker process and waits until it is ready. A node's is in a control group of its own, where the host has them.
     ///
     /// # Errors
     /// [`SpawnError`], in words that an operator can act on.
     pub(crate) async fn spawn() -> Result<(Self, Reports), SpawnError> {
+        let group = cgroup::make();
+        let entered = group.iter().flatten().flat_map(|group| [OsStr::new("--cgroup"), group.directory().as_os_str()]);
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         let child = tokio::process::Command::new("/proc/self/exe")
             .arg("worker")
+            .args(entered)
             // It needs nothing of this process: no settings, no place in the file system.
             .env_clear()
+            // Threads with guests can't ask for memory: all that the allocator (mimalloc) reserved at the start is at hand.
+            .env("MIMALLOC_ARENA_EAGER_COMMIT", "1")
             .current_dir("/")
             // Its standard error stays this process's: it says there why it ends, and a panic says where. A worker that
             // a guest took over can write what it likes to the operator's log, but not under the node's name.
@@ -111,7 +123,12 @@ impl Worker {
             .stdout(Stdio::null())
             .kill_on_drop(true)
             .spawn()?;
-        Self::adopt(ours, Some(child)).await
+        let (worker, reports) = Self::adopt(ours, Some(child)).await?;
+        match group {
+            Ok(group) => *worker.0.group() = group,
+            Err(lack) => drop(worker.0.unbounded.set(lack)),
+        }
+        Ok((worker, reports))
     }
 
     /// Takes over the socket to a worker, and waits until it is ready.
@@ -123,6 +140,8 @@ impl Worker {
             link: Link::new(socket)?,
             runs: Mutex::default(),
             child: Mutex::new(child),
+            group: Mutex::default(),
+            unbounded: OnceLock::new(),
             lacks: OnceLock::new(),
             process: OnceLock::new(),
         });
@@ -177,6 +196,11 @@ impl Worker {
         self.0.lacks.get().map_or(&[], Vec::as_slice)
     }
 
+    /// Why no control group bounds it, where one should.
+    pub(crate) fn unbounded(&self) -> Option<&Lack> {
+        self.0.unbounded.get()
+    }
+
     /// The process that holds the VMs, while it lives.
     pub(crate) fn pid(&self) -> Option<u32> {
         let child = self.0.child.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(Child::id)?;
@@ -197,6 +221,10 @@ impl Worker {
 impl Shared {
     fn runs(&self) -> std::sync::MutexGuard<'_, Runs> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn group(&self) -> std::sync::MutexGuard<'_, Option<Group>> {
+        self.group.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn kill(&self) {
@@ -244,7 +272,9 @@ impl Reports {
     async fn ended(&self) -> Death {
         let child = self.0.child.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut child) = child else { return Death::Closed };
-        match tokio::time::timeout(EXIT_TIMEOUT, child.wait()).await {
+        let ended = tokio::time::timeout(EXIT_TIMEOUT, child.wait()).await;
+        self.0.group().take();
+        match ended {
             Ok(Ok(status)) => Death::Ended(status),
             _ => Death::Closed,
         }

@@ -31,6 +31,22 @@ impl Denali {
         Self { command, input: Vec::new() }
     }
 
+    /// Has `program` start it, which is given these arguments and then the command.
+    pub(crate) fn through<S: AsRef<OsStr>>(self, program: &str, arguments: impl IntoIterator<Item = S>) -> Self {
+        let mut command = Command::new(program);
+        command.args(arguments).arg(self.command.get_program()).args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        if let Some(directory) = self.command.get_current_dir() {
+            command.current_dir(directory);
+        }
+        Self { command, input: self.input }
+    }
+
     pub(crate) fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
         self.command.arg(argument);
         self

@@ -108,6 +108,8 @@ pub struct NodeInfo {
     pub unsigned: Option<Limits>,
     /// What its host did not give for the jail that jobs are held in, in words; nothing where it is whole.
     pub jail_lacks: Vec<String>,
+    /// Why no control group limits each client's share of its host, in words; absent where one does.
+    pub unbounded: Option<String>,
 }
 
 /// Where a job or an array stands: how many of its jobs are in which state.

@@ -183,6 +183,7 @@ pub(crate) fn response() -> impl Strategy<Value = Response> {
                 slots: 2,
                 unsigned: Some(unsigned),
                 jail_lacks: vec!["Landlock: no".to_owned()],
+                unbounded: Some("no control groups".to_owned()),
             })
         }),
         any::<bool>().prop_map(|new| Response::Accepted { new }),

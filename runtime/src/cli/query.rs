@@ -123,6 +123,7 @@ struct NodeLine {
     cpu: String,
     slots: u32,
     jail_lacks: Vec<String>,
+    unbounded: Option<String>,
 }
 
 async fn node_status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
@@ -135,6 +136,7 @@ async fn node_status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
         cpu: info.cpu.to_string(),
         slots: info.slots,
         jail_lacks: info.jail_lacks.iter().map(|lack| printable(lack)).collect(),
+        unbounded: info.unbounded.as_deref().map(printable),
     };
     if args.json {
         print::json(&line)?;
@@ -149,6 +151,10 @@ async fn node_status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     }
     for lack in &line.jail_lacks {
         print::line(format!("jail     lacks {lack}"))?;
+    }
+    match &line.unbounded {
+        None => print::line("limits   of a control group for each worker")?,
+        Some(why) => print::line(format!("limits   of no control group: {why}"))?,
     }
     Ok(ExitCode::SUCCESS)
 }

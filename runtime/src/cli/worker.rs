@@ -1,12 +1,19 @@
 //! `denali worker`: the process that holds the VMs of one tenant. Started by the node and by `denali run`, never by
 //! people.
 
-use std::{os::fd::AsFd, process::ExitCode};
+use crate::worker::cgroup;
+use std::{os::fd::AsFd, path::PathBuf, process::ExitCode};
 
 /// Hold VMs for a node: serves the Unix socket that is standard input.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// A control group to enter before anything else
+    #[arg(long, value_name = "DIR")]
+    cgroup: Option<PathBuf>,
+}
 
-pub(crate) fn execute(_args: &Args) -> anyhow::Result<ExitCode> {
+pub(crate) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
+    // Whatever it starts is in it too.
+    args.cgroup.as_deref().map_or(Ok(()), cgroup::enter)?;
     Ok(denali_vmm::worker::serve(std::io::stdin().as_fd().try_clone_to_owned()?))
 }

@@ -37,7 +37,7 @@ mod top;
 use crate::{
     key_file::KeyFileError,
     transport::{self, BindError},
-    worker::SpawnError,
+    worker::{SpawnError, cgroup},
 };
 use data::{DataDirectory, DataError};
 use denali_protocol::identity::PublicKey;
@@ -133,10 +133,14 @@ impl Node {
         policy.node.swap_directory.get_or_insert_with(|| data.path().to_owned());
         let key = data.key()?;
         // A node that cannot run jobs must not accept any.
+        cgroup::set(&policy);
         let launcher = Launcher(launcher.0, policy.node.jail);
         let spare = launcher.launch().await?;
         for lack in spare.0.lacks() {
             tracing::warn!("workers go without a part of their jail: {lack}");
+        }
+        if let Some(lack) = spare.0.unbounded() {
+            tracing::info!("workers go without {lack}");
         }
         let store = Store::open(data.path())?;
         let endpoint = transport::server_endpoint(options.listen, &key)?;

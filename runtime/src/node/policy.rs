@@ -153,8 +153,10 @@ pub(crate) enum Jail {
     /// What this host gives.
     #[default]
     Partial,
-    /// All of it: no worker starts where a measure is refused.
+    /// All of it but a control group: no worker starts where a measure is refused.
     Whole,
+    /// All of it, and a control group with limits.
+    Limited,
 }
 
 /// Who may ask, and for how much at once.

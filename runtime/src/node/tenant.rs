@@ -57,9 +57,14 @@ impl Launcher {
     /// Starts a worker.
     pub(crate) async fn launch(self) -> Spawned {
         let (worker, reports) = self.0().await?;
-        match (self.1, worker.lacks().first()) {
-            (Jail::Whole, Some(lack)) => Err(SpawnError::Jail(lack.to_string())),
-            _ => Ok((worker, reports)),
+        let refused = match self.1 {
+            Jail::Partial => None,
+            Jail::Whole => worker.lacks().first(),
+            Jail::Limited => worker.lacks().first().or(worker.unbounded()),
+        };
+        match refused {
+            Some(lack) => Err(SpawnError::Jail(lack.to_string())),
+            None => Ok((worker, reports)),
         }
     }
 }
@@ -91,6 +96,8 @@ pub(crate) struct Tenants {
     spare: Mutex<Spare>,
     /// What the host did not give for the jail of the first worker, in words.
     jail_lacks: OnceLock<Vec<String>>,
+    /// Why no control group bounds it, where none does.
+    unbounded: OnceLock<String>,
 }
 
 /// A worker that no client has used: the next client's first job need not wait for one to start.
@@ -152,12 +159,18 @@ impl Tenants {
             roll: Mutex::default(),
             spare: Mutex::default(),
             jail_lacks: OnceLock::new(),
+            unbounded: OnceLock::new(),
         }
     }
 
     /// What this host did not give for the jail of workers, in words.
     pub(crate) fn jail_lacks(&self) -> &[String] {
         self.jail_lacks.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Why no control groups bound workers, where none do.
+    pub(crate) fn unbounded(&self) -> Option<&str> {
+        self.unbounded.get().map(String::as_str)
     }
 
     fn spare(&self) -> MutexGuard<'_, Spare> {
@@ -178,6 +191,9 @@ impl Tenants {
         let worker = worker.into();
         if let Some((worker, _)) = &worker {
             self.jail_lacks.get_or_init(|| worker.lacks().iter().map(ToString::to_string).collect());
+            if let Some(lack) = worker.unbounded() {
+                self.unbounded.get_or_init(|| lack.why.clone());
+            }
         }
         *self.spare() = Spare { worker, coming: false };
     }

@@ -146,6 +146,22 @@ fn no_vm_has_the_name_of_another() {
 }
 
 #[test]
+fn a_used_vm_is_no_new_one() {
+    for (reimage, path, allowed) in [
+        (false, StartPath::Reimaged, false),
+        (true, StartPath::Reimaged, true),
+        (false, StartPath::New, true),
+        (true, StartPath::New, true),
+    ] {
+        let mut runs = Runs::default();
+        runs.admit(Report::Ready(Ok(Vec::new()))).unwrap();
+        runs.begin(&Start { reimage, ..start(1, "") });
+        let started = runs.admit(Report::Started { run: RunId(1), vm: VmId(1), path });
+        assert_eq!(started.is_ok(), allowed, "{reimage} {path:?}: {started:?}");
+    }
+}
+
+#[test]
 fn a_run_ends_at_its_own_limits() {
     let mut runs = Runs::default();
     runs.admit(Report::Ready(Ok(Vec::new()))).unwrap();

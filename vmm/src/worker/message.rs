@@ -148,6 +148,8 @@ pub enum Measure {
     Processes,
     /// Landlock: no file may be opened, whatever else fails.
     Landlock,
+    /// A control group that bounds it. The node's to give, so no worker tells of it.
+    Limits,
 }
 
 impl fmt::Display for Measure {
@@ -162,6 +164,7 @@ impl fmt::Display for Measure {
             Self::ControlGroups => "control groups of its own to see",
             Self::Processes => "processes of its own to see",
             Self::Landlock => "Landlock",
+            Self::Limits => "limits by a control group",
         })
     }
 }

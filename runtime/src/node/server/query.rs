@@ -26,6 +26,7 @@ pub(super) fn info(engine: &Engine) -> NodeInfo {
         cpu: engine.cpu,
         slots: engine.policy.node.slots,
         jail_lacks: engine.tenants.jail_lacks().to_vec(),
+        unbounded: engine.tenants.unbounded().map(str::to_owned),
         unsigned: engine.policy.unsigned_grant().map(|grant| grant.limits),
     }
 }
