@@ -854,3 +854,33 @@ proptest! {
         arena.finish();
     }
 }
+
+/// Input from a pipe waits outside as long as its VM does not take it, however much there is.
+#[test]
+fn input_from_a_pipe_waits_for_its_reader() {
+    const BYTES: usize = 6 << 20;
+    let mut arena = Arena::new(2);
+    let echo = denali_samples::ALL.iter().find(|sample| sample.name == "echo").expect("there is an echo");
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    let reader: std::os::fd::OwnedFd = reader.into();
+    let limits = Limits { output_bytes: 2 * BYTES as u64, ..limits(60_000, 60_000) };
+    let run = arena.worker.begin_program(echo.elf, CpuModel::V2, limits, Vec::new(), Some(&reader));
+    drop(reader);
+    arena.alive.insert(run);
+    arena.take_until("it idles", |a| a.status.idle == 1);
+    arena.worker.send(&Command::Cpus(0), &[]);
+    let writing = std::thread::spawn(move || {
+        for _ in 0..BYTES / 4096 {
+            std::io::Write::write_all(&mut writer, &[b'x'; 4096]).expect("someone reads");
+        }
+    });
+    // Far longer than it takes to write what a worker keeps.
+    arena.take_for(Duration::from_millis(500));
+    assert!(!writing.is_finished());
+    arena.worker.send(&Command::Cpus(2), &[]);
+    arena.take_until("it ends", |a| a.ends.contains_key(&run));
+    writing.join().expect("all was written");
+    assert_eq!(arena.outcome(run), &Outcome::Exited(0));
+    assert_eq!(arena.output[&run].len(), BYTES);
+    arena.finish();
+}

@@ -2,11 +2,11 @@
 
 use crate::kvm::ioctls;
 use libc::{
-    SYS_clock_gettime, SYS_close, SYS_epoll_ctl, SYS_epoll_pwait, SYS_exit_group, SYS_fallocate, SYS_fcntl,
-    SYS_fstatfs, SYS_ftruncate, SYS_futex, SYS_getpid, SYS_getrandom, SYS_gettid, SYS_ioctl, SYS_lseek, SYS_madvise,
-    SYS_memfd_create, SYS_mmap, SYS_munmap, SYS_ppoll, SYS_pread64, SYS_pwrite64, SYS_read, SYS_recvmsg,
-    SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_sendto, SYS_statx, SYS_tgkill, SYS_timer_settime, SYS_timerfd_settime,
-    SYS_wait4, SYS_write,
+    SYS_clock_gettime, SYS_clock_nanosleep, SYS_close, SYS_epoll_ctl, SYS_epoll_pwait, SYS_exit_group, SYS_fallocate,
+    SYS_fcntl, SYS_fstatfs, SYS_ftruncate, SYS_futex, SYS_getpid, SYS_getrandom, SYS_gettid, SYS_ioctl, SYS_lseek,
+    SYS_madvise, SYS_memfd_create, SYS_mmap, SYS_munmap, SYS_nanosleep, SYS_ppoll, SYS_pread64, SYS_pwrite64, SYS_read,
+    SYS_recvmsg, SYS_restart_syscall, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_sched_yield, SYS_sendto, SYS_statx,
+    SYS_tgkill, SYS_timer_settime, SYS_timerfd_settime, SYS_wait4, SYS_write,
 };
 
 /// A kind of thread.
@@ -44,6 +44,10 @@ pub enum Only {
     OneOf(u8, &'static [u64]),
     /// With none of these bits in the argument of this number.
     Without(u8, u64),
+    /// With any but this value as the argument of this number.
+    Except(u8, u64),
+    /// With no address as the argument of this number.
+    Null(u8),
     /// With this signal as the third argument, and the process's own number as the first.
     OwnSignal(u64),
 }
@@ -70,14 +74,17 @@ const fn one_of(call: i64, argument: u8, values: &'static [u64], why: &'static s
     Rule { call, only: Only::OneOf(argument, values), why }
 }
 
+/// Not with the operator's log, which may be a terminal.
+const fn not_stderr(call: i64, why: &'static str) -> Rule {
+    Rule { call, only: Only::Except(0, STDERR), why }
+}
+
 const fn without(call: i64, argument: u8, bits: u64, why: &'static str) -> Rule {
     Rule { call, only: Only::Without(argument, bits), why }
 }
 
 const KICK: u64 = libc::SIGUSR1 as u64;
-const STDERR: &[u64] = &[2];
-/// A message to the other end of a socket, and to no address.
-const NO_ADDRESS: &[u64] = &[0];
+const STDERR: u64 = 2;
 const CLOCKS: &[u64] = &[
     libc::CLOCK_THREAD_CPUTIME_ID as u64,
     // Where the vDSO does not know the host's clock.
@@ -97,7 +104,9 @@ const CLOCK: Rule = one_of(SYS_clock_gettime, 0, CLOCKS, "CPU time that a guest 
 const INTERRUPT: Rule =
     Rule { call: SYS_tgkill, only: Only::OwnSignal(KICK), why: "interrupts a guest that is to stop" };
 const ALARM_CLOCK: Rule = any(SYS_timerfd_settime, "wakes a runner when an idle guest's time comes");
-const SEND: Rule = one_of(SYS_sendto, 4, NO_ADDRESS, "reports to the node, and wakes a runner that waits");
+/// A message to the other end of a socket, and to no address.
+const SEND: Rule =
+    Rule { call: SYS_sendto, only: Only::Null(4), why: "reports to the node, and wakes a runner that waits" };
 const FORGET: Rule = one_of(SYS_madvise, 2, ADVICE, "gives memory back");
 
 const RUNNER: &[Rule] = &[
@@ -126,20 +135,20 @@ const KEEPER: &[Rule] = &[
     without(SYS_mmap, 2, libc::PROT_EXEC as u64, "memory, for guests and for itself, and never code"),
     any(SYS_munmap, "gives it back"),
     any(SYS_memfd_create, "an image that VMs share"),
-    any(SYS_ftruncate, "makes it as large as it is to be"),
+    not_stderr(SYS_ftruncate, "makes it as large as it is to be"),
     one_of(SYS_fcntl, 1, FILE_CONTROLS, "seals it"),
     any(SYS_statx, "how large a bundle or an input is"),
-    any(SYS_lseek, "where it begins"),
-    any(SYS_read, "reads it"),
+    not_stderr(SYS_lseek, "where it begins"),
+    not_stderr(SYS_read, "reads it"),
     any(SYS_ppoll, "whether there is input"),
     any(SYS_epoll_ctl, "has runners hear of input that is still to come"),
     any(SYS_pread64, "reads a VM that slept on disk"),
-    any(SYS_pwrite64, "writes it, and images"),
-    any(SYS_fallocate, "sets disk aside for VMs that sleep"),
+    not_stderr(SYS_pwrite64, "writes it, and images"),
+    not_stderr(SYS_fallocate, "sets disk aside for VMs that sleep"),
     any(SYS_fstatfs, "whether there is so much"),
     any(SYS_getrandom, "names of temporary things, and hash tables that no one can foresee"),
     any(SYS_close, "closes what was handed over"),
-    one_of(SYS_write, 0, STDERR, "tells the operator what went wrong"),
+    one_of(SYS_write, 0, &[STDERR], "tells the operator what went wrong"),
 ];
 
 const REPORTER: &[Rule] = &[FUTEX, SEND, FORGET];
@@ -147,9 +156,14 @@ const REPORTER: &[Rule] = &[FUTEX, SEND, FORGET];
 const MAIN: &[Rule] = &[
     FUTEX,
     FORGET,
-    one_of(SYS_write, 0, STDERR, "tells the operator what went wrong"),
+    one_of(SYS_write, 0, &[STDERR], "tells the operator what went wrong"),
     any(SYS_exit_group, "ends the worker"),
 ];
+
+/// Calls that libraries make now and then and that need not be made: they do nothing, and give this error, or none. What yields
+/// goes on at once; what waited through a stop of the process looks again.
+pub(super) const FORGIVEN: [(u32, &[i64]); 2] =
+    [(0, &[SYS_sched_yield, SYS_nanosleep, SYS_clock_nanosleep]), (libc::EINTR as u32, &[SYS_restart_syscall])];
 
 const LAUNCHER: &[Rule] = &[
     any(SYS_wait4, "waits for the worker"),

@@ -1,6 +1,6 @@
 //! Seccomp programs, made of the lists in `calls`.
 
-use super::calls::{Only, Role, Rule};
+use super::calls::{FORGIVEN, Only, Role, Rule};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
 };
@@ -8,7 +8,16 @@ use std::{collections::BTreeMap, io};
 
 /// Leaves the calling thread the system calls of `role`.
 pub(super) fn apply(role: Role) -> io::Result<()> {
-    seccompiler::apply_filter(&program(role)?).map_err(io::Error::other)
+    let allowed = program(role)?;
+    // Of several filters the strictest answer counts: these calls pass the last one, and are answered by theirs.
+    for (error, calls) in FORGIVEN {
+        let rules = calls.iter().map(|call| (*call, Vec::new())).collect();
+        let answer = SeccompAction::Errno(error);
+        let filter = SeccompFilter::new(rules, SeccompAction::Allow, answer, TargetArch::x86_64);
+        let forgives: BpfProgram = filter.and_then(BpfProgram::try_from).map_err(io::Error::other)?;
+        seccompiler::apply_filter(&forgives).map_err(io::Error::other)?;
+    }
+    seccompiler::apply_filter(&allowed).map_err(io::Error::other)
 }
 
 fn program(role: Role) -> io::Result<BpfProgram> {
@@ -16,6 +25,7 @@ fn program(role: Role) -> io::Result<BpfProgram> {
     for rule in role.rules() {
         rules.entry(rule.call).or_default().extend(conditions(rule)?);
     }
+    rules.extend(FORGIVEN.iter().flat_map(|(_, calls)| *calls).map(|call| (*call, Vec::new())));
     let filter = SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, TargetArch::x86_64);
     filter.and_then(BpfProgram::try_from).map_err(io::Error::other)
 }
@@ -35,6 +45,11 @@ fn conditions(rule: &Rule) -> io::Result<Vec<SeccompRule>> {
         Only::OneOf(argument, values) => {
             values.iter().map(|value| Ok(vec![dword(argument, *value)?])).collect::<io::Result<_>>()?
         }
+        Only::Except(argument, value) => {
+            let other = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, value);
+            vec![vec![other.map_err(io::Error::other)?]]
+        }
+        Only::Null(argument) => vec![vec![one(argument, SeccompCmpOp::Eq, 0)?]],
         Only::Without(argument, bits) => vec![vec![one(argument, SeccompCmpOp::MaskedEq(bits), 0)?]],
         Only::OwnSignal(signal) => {
             let own = u64::from(rustix::process::getpid().as_raw_nonzero().get().unsigned_abs());

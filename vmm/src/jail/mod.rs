@@ -17,7 +17,7 @@ mod rights;
 
 pub use calls::{Only, Role, Rule};
 
-use crate::worker::message::Lack;
+use crate::{kvm, worker::message::Lack};
 use std::{io, os::fd::BorrowedFd};
 
 /// A worker's process alone in its namespaces, on its way to the jail.
@@ -38,6 +38,7 @@ pub(crate) struct Jail {
 /// as that one does.
 pub(crate) fn isolate(socket: BorrowedFd<'_>) -> io::Result<Isolated> {
     rights::close_all_but(socket)?;
+    kvm::leave_crashes_alone()?;
     let mut lacks = Vec::new();
     namespaces::enter(&mut lacks)?;
     Ok(Isolated { lacks })

@@ -80,9 +80,11 @@ fn fork() -> io::Result<Option<Pid>> {
 fn wait_for(child: Pid) -> ! {
     // SAFETY: nothing in this process uses a descriptor from here on.
     unsafe { libc::close_range(0, u32::MAX, 0) };
-    // Where one of these fails, the process is as harmless as the node's own.
-    let _ = rights::give_up(&mut Vec::new(), landlock::Scope::AbstractUnixSocket.into());
-    let _ = filter::apply(super::Role::Launcher);
+    let given_up = rights::give_up(&mut Vec::new(), landlock::Scope::AbstractUnixSocket.into());
+    if given_up.and_then(|()| filter::apply(super::Role::Launcher)).is_err() {
+        // The worker dies with it.
+        super::exit(125);
+    }
     loop {
         match waitpid(Some(child), WaitOptions::empty()) {
             Err(rustix::io::Errno::INTR) => {}

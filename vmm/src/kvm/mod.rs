@@ -22,7 +22,7 @@ pub(crate) use pagemap::Pagemap;
 pub(crate) use recorder::{Recorder, Seen};
 pub(crate) use state::CpuState;
 pub(crate) use thread::{
-    Alarm, Thread, alarm_rang, cpu_time, forget_alarm, forget_interruption, install_kick_handler,
-    install_signal_handlers, time_stamp, was_kicked,
+    Alarm, Thread, alarm_rang, cpu_time, forget_alarm, forget_interruption, hear_kicks, install_kick_handler,
+    install_signal_handlers, leave_crashes_alone, time_stamp, was_kicked,
 };
 pub(crate) use vcpu::{MachineError, Registers, TRAP_FLAG, VirtualMachine};

@@ -84,6 +84,26 @@ pub(crate) fn install_kick_handler() -> io::Result<()> {
     handle(KICK_SIGNAL, on_kick as *const () as libc::sighandler_t)
 }
 
+/// Ends the process by the signal of a crash: the standard library's handlers, which tell of stack overflows, need more than a
+/// jailed thread has.
+pub(crate) fn leave_crashes_alone() -> io::Result<()> {
+    [libc::SIGSEGV, libc::SIGBUS].into_iter().try_for_each(|signal| handle(signal, libc::SIG_DFL))
+}
+
+/// Has the calling thread, and those that it starts, hear no kick; or hear them.
+pub(crate) fn hear_kicks(hear: bool) -> io::Result<()> {
+    // SAFETY: an all-zero `sigset_t` is a valid, empty set on Linux.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set is valid, and the signal a number that there is.
+    unsafe { libc::sigaddset(&raw mut set, KICK_SIGNAL) };
+    let how = if hear { libc::SIG_UNBLOCK } else { libc::SIG_BLOCK };
+    // SAFETY: the set outlives the call; the old one is not asked for.
+    match unsafe { libc::pthread_sigmask(how, &raw const set, ptr::null_mut()) } {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
 /// Sets a signal's handler: [`on_kick`], or one of the constants.
 fn handle(signal: libc::c_int, handler: libc::sighandler_t) -> io::Result<()> {
     let action = libc::sigaction {

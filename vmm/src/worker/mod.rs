@@ -41,6 +41,9 @@ use std::{
 #[must_use]
 pub fn serve(socket: OwnedFd) -> ExitCode {
     let jailed = kvm::install_signal_handlers().and_then(|()| jail::isolate(socket.as_fd()));
+    // Runners alone hear kicks, whoever sends them.
+    let jailed = jailed.and_then(|isolated| kvm::hear_kicks(false).map(|()| isolated));
+    lay_out_memory();
     // What is opened here stays open.
     let host = Host::open();
     match jailed.and_then(Isolated::confine) {
@@ -63,18 +66,10 @@ fn serve_with(socket: OwnedFd, host: Result<Host, HostError>, jail: Option<&Jail
         Ok(host) => host,
         Err(error) => return refuse(socket, error.to_string()),
     };
-    if jail.is_some() {
-        ending::end_on_panic();
-    }
     let stream = UnixStream::from(socket);
     let Ok(reporter) = stream.try_clone().and_then(|stream| Reporter::start(stream, jail)) else {
         return ExitCode::from(125);
     };
-    let lacks = jail.map(|jail| jail.lacks.clone()).unwrap_or_default();
-    if reporter.send(&Report::Ready(Ok(lacks))).is_err() {
-        return ExitCode::from(125);
-    }
-    reporter.flush();
     let served = kernel::serve(host, Commands::new(stream), reporter.clone(), jail);
     reporter.close();
     match served {
@@ -84,6 +79,14 @@ fn serve_with(socket: OwnedFd, host: Result<Host, HostError>, jail: Option<&Jail
             ExitCode::from(125)
         }
     }
+}
+
+/// Has the allocator (mimalloc) set up what it needs to know of the gibibyte of addresses that it reserves in one piece: it does
+/// so where blocks begin, for 512 MiB at a time, by a system call that threads with guests can't make.
+fn lay_out_memory() {
+    const BLOCK: usize = 32 << 20;
+    let blocks: Vec<Vec<u8>> = (0..30).map(|_| Vec::with_capacity(BLOCK)).collect();
+    drop(std::hint::black_box(blocks));
 }
 
 /// Tells the node why there is no worker.
@@ -96,7 +99,8 @@ fn refuse(socket: OwnedFd, reason: String) -> ExitCode {
 }
 
 /// Held by each thread that serves VMs. A panic there is a mistake of ours that a guest found, or may find again: the
-/// worker ends at once, and the node learns of it, instead of VMs that no one stops or reports any more.
+/// worker ends at once, and the node learns of it, instead of VMs that no one stops or reports any more. In the jail, where a
+/// thread can't even do that, see [`ending`].
 struct AbortOnPanic;
 
 impl Drop for AbortOnPanic {

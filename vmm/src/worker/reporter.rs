@@ -9,7 +9,7 @@ use std::{
     collections::VecDeque,
     io,
     os::unix::net::UnixStream,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
     thread,
 };
 
@@ -51,13 +51,17 @@ impl Reporter {
         let shared = Arc::new(Shared { stream, queue: Mutex::default(), filled: Condvar::new() });
         let writer = Arc::clone(&shared);
         let jail = jail.cloned();
+        let (confined, is_confined) = mpsc::sync_channel(1);
         thread::Builder::new().name("reporter".to_owned()).spawn(move || {
             let _guard = AbortOnPanic;
-            let Some(jail) = jail else { return writer.write_queue() };
-            jail.enter(Role::Reporter).unwrap_or_else(|error| panic!("it can't be jailed: {error}"));
+            let entered = jail.as_ref().map_or(Ok(()), |jail| jail.enter(Role::Reporter));
+            let _ = confined.send(entered);
             writer.write_queue();
-            ending::rest()
+            if jail.is_some() {
+                ending::rest()
+            }
         })?;
+        is_confined.recv().map_err(io::Error::other)??;
         Ok(Self(shared))
     }
 

@@ -46,7 +46,7 @@ impl Source {
         self.left.unwrap_or(0)
     }
 
-    /// The next piece, without waiting for one.
+    /// The next piece, without waiting for one, unless another reader of the same pipe takes it first.
     pub(super) fn read(&mut self) -> io::Result<Piece> {
         if self.left.is_none() && !self.is_readable()? {
             return Ok(Piece::NotYet);

@@ -77,7 +77,9 @@ pub(super) fn orphans(parent: &Path) -> Vec<PathBuf> {
     let orphan = |entry: &fs::DirEntry| {
         let name = entry.file_name();
         let node = name.to_str().and_then(|name| name.strip_prefix(WORKER)?.split_once('-')).map(|(node, _)| node);
-        node.is_some_and(|node| !fs::exists(format!("/proc/{node}")).unwrap_or(true))
+        // In a container the last node had this very number, and this one has made none yet.
+        let own = std::process::id().to_string();
+        node.is_some_and(|node| node == own || !fs::exists(format!("/proc/{node}")).unwrap_or(true))
     };
     entries.flatten().filter(orphan).map(|entry| entry.path()).collect()
 }

@@ -51,7 +51,7 @@ pub(super) enum Work {
     Close(Source),
 }
 
-/// Work that waits for a maker. There is no more of it than there are CPUs and runs.
+/// Work that waits for a maker: at most a few things for each run.
 #[derive(Default)]
 pub(super) struct Bench {
     queue: Mutex<Queue>,
@@ -303,6 +303,8 @@ impl Kernel {
                         return self.give_source(key, source, false);
                     }
                 }
+                // The VM asks again when it has taken most of this: input that comes faster than it reads waits outside.
+                Ok(Piece::NotYet) if read > 0 => return self.give_source(key, source, false),
                 Ok(Piece::NotYet) => return self.wait_for_input(key, source),
                 Err(error) => {
                     self.post(key, |mail| mail.failed = Some(unreadable(&error)));

@@ -34,7 +34,7 @@ use super::{
 use crate::{
     gateway::Sink,
     jail::{Jail, Role},
-    kvm::{Alarm, Host, Thread, cpu_time, forget_interruption},
+    kvm::{Alarm, Host, Thread, cpu_time, forget_interruption, hear_kicks},
     swap::SwapSpace,
     vm::Vm,
 };
@@ -155,7 +155,8 @@ pub(super) fn serve(
         if let Some(jail) = jail
             && let Err(error) = jail.enter(role)
         {
-            panic!("it can't be jailed: {error}");
+            // It has all of its system calls still.
+            ending::exit(&Err(format!("a thread can't be jailed: {error}")));
         }
         confined.wait();
     };
@@ -175,10 +176,15 @@ pub(super) fn serve(
             });
             thread.map(drop)
         };
-        // Where one can't be made, those that there are would wait for it for ever.
-        let must = |spawned: io::Result<()>| spawned.unwrap_or_else(|error| panic!("the host has no thread: {error}"));
+        // Where one can't be made, those that there are would wait for it for ever. The node was promised nothing yet.
+        let must = |spawned: io::Result<()>| {
+            spawned.unwrap_or_else(|error| ending::exit(&Err(format!("the host has no thread for it: {error}"))));
+        };
         let keep = move || {
             begin(Role::Keeper);
+            // No job comes before this.
+            let _ = kernel.reporter.send(&Report::Ready(Ok(jail.map(|jail| jail.lacks.clone()).unwrap_or_default())));
+            kernel.reporter.flush();
             keeper::keep(kernel, &chores);
             end();
         };
@@ -194,6 +200,7 @@ pub(super) fn serve(
                 // It can't ask for a timer afterwards, nor who it is.
                 let alarm = Alarm::new();
                 let thread = Thread::current();
+                let alarm = alarm.and_then(|alarm| hear_kicks(true).map(|()| alarm));
                 begin(Role::Runner);
                 let runner = alarm.map(|alarm| Runner { alarm, thread, frame: Vec::new() });
                 match runner {
@@ -209,13 +216,18 @@ pub(super) fn serve(
             };
             must(spawn(format!("runner {n}"), Box::new(run)));
         }
+        if jail.is_some() {
+            ending::end_on_panic();
+        }
         begin(Role::Main);
         if jail.is_some() {
-            let ended = ending::wait();
+            if let Err(words) = ending::wait() {
+                // Whoever said them may hold any lock.
+                ending::exit(&Err(words));
+            }
             let closed = kernel.state().closed.take().unwrap_or(Ok(()));
-            let ended = ended.and_then(|()| closed.map_err(|error| error.to_string()));
             kernel.reporter.flush();
-            ending::exit(&ended);
+            ending::exit(&closed.map_err(|error| error.to_string()));
         }
     });
     kernel.state().closed.take().unwrap_or(Ok(())).map_err(KernelError::from)
@@ -331,7 +343,7 @@ impl Kernel {
     fn spend(&self, bundle: File) {
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
         spent.push(bundle);
-        if spent.len() >= SPENT {
+        if spent.len() == SPENT {
             drop(spent);
             self.keeper.give(Chore::Tidy);
         }

@@ -524,11 +524,17 @@ impl Slot {
         self.cancelled || !self.mail.pieces.is_empty() || self.mail.failed.is_some()
     }
 
-    /// Whether more input is to be read for its VM, which has so many bytes that it has not taken. Says so once.
+    /// Whether more input is to be read for its VM, which has so many bytes that it has not taken. Says so once; a maker that has
+    /// the input reads again.
     pub(super) fn wants_input(&mut self, held: usize) -> bool {
         match &mut self.inflow {
-            Inflow::Here { asked, .. } if held + self.mail.bytes < INPUT_LOW => !std::mem::replace(asked, true),
-            _ => false,
+            _ if held + self.mail.bytes >= INPUT_LOW => false,
+            Inflow::Here { asked, .. } => !std::mem::replace(asked, true),
+            Inflow::Away { again } => {
+                *again = true;
+                false
+            }
+            Inflow::None => false,
         }
     }
 
