@@ -1,7 +1,10 @@
 //! A campaign: generated guests, one after the other, on as many threads as asked for.
 
 use super::{Args, Broken, print, show, write};
-use crate::cli::host::Host;
+use crate::cli::{
+    host::Host,
+    runtime::{Interrupt, block_on_one_thread},
+};
 use anyhow::Context;
 use denali_protocol::job::Outcome;
 use denali_vmm::attack::{Attacker, Oracle, Reproduction, Resources, Tally, Target, Trace, of_seed};
@@ -13,8 +16,9 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        mpsc,
     },
     thread,
     time::{Duration, Instant},
@@ -58,7 +62,7 @@ struct Campaign<'a> {
     next: AtomicU64,
     end: u64,
     done: AtomicU64,
-    stop: AtomicBool,
+    stop: Arc<AtomicBool>,
     found: Mutex<Vec<Broken>>,
 }
 
@@ -74,6 +78,7 @@ struct Doing {
 pub(super) fn execute(args: &Args) -> anyhow::Result<bool> {
     let seed = args.seed.map_or_else(random, Ok)?;
     let time = args.time.unwrap_or(if args.programs.is_some() { Duration::MAX } else { TIME });
+    let stop = stop_when_asked()?;
     let before = Resources::now()?;
     let campaign = Campaign {
         args,
@@ -83,7 +88,7 @@ pub(super) fn execute(args: &Args) -> anyhow::Result<bool> {
         next: AtomicU64::new(args.first),
         end: args.first.saturating_add(args.programs.unwrap_or(u64::MAX)),
         done: AtomicU64::new(0),
-        stop: AtomicBool::new(false),
+        stop,
         found: Mutex::default(),
     };
     if !args.json {
@@ -126,6 +131,26 @@ fn tell(report: &Report) -> anyhow::Result<()> {
     print::line(format!("ends: {}", ends.collect::<Vec<_>>().join(", ")))?;
     show(&report.broken)?;
     if report.broken.is_empty() { print::line("every promise held") } else { Ok(()) }
+}
+
+/// What is set by Ctrl-C, or a polite request to end: a campaign then says what it did, as at its end.
+fn stop_when_asked() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let stops = Arc::clone(&stop);
+    let (caught, is_caught) = mpsc::sync_channel(1);
+    thread::spawn(move || {
+        block_on_one_thread::<()>(async {
+            let interrupt = Interrupt::catch();
+            let _ = caught.send(interrupt.is_ok());
+            interrupt?.next().await;
+            stops.store(true, Relaxed);
+            // Its descriptors stay open, as those that are counted must.
+            std::future::pending().await
+        })
+        .unwrap_or(());
+    });
+    anyhow::ensure!(is_caught.recv().is_ok_and(|caught| caught), "signals can't be caught");
+    Ok(stop)
 }
 
 fn random() -> anyhow::Result<u64> {
