@@ -156,9 +156,15 @@ fn a_bound_that_can_not_be_set_leaves_no_group() {
 #[test]
 fn groups_of_nodes_that_are_gone_are_found() {
     let place = tempfile::tempdir().unwrap();
-    // No process has the number 0, and this one lives.
-    for name in ["denali-worker-0-1", &format!("denali-worker-{}-1", std::process::id()), "denali-worker-x", NODE] {
+    // No process has the number 0; whoever started this one lives; and the last one of this very number does not.
+    let of = |process: u32| format!("denali-worker-{process}-1");
+    let (gone, own, lives) = (of(0), of(std::process::id()), of(std::os::unix::process::parent_id()));
+    for name in [&gone, &own, &lives, "denali-worker-x", NODE] {
         fs::create_dir(place.path().join(name)).unwrap();
     }
-    assert_eq!(orphans(place.path()), [place.path().join("denali-worker-0-1")]);
+    let mut found = orphans(place.path());
+    found.sort();
+    let mut expected = [gone, own].map(|name| place.path().join(name));
+    expected.sort();
+    assert_eq!(found, expected);
 }
