@@ -6,15 +6,21 @@
 mod guest;
 
 use denali_abi::memory::PAGE_BYTES;
-use denali_vmm::{jail::Role, worker};
+use denali_vmm::{
+    exploit::{ALLOCATE, PANIC},
+    jail::Role,
+    worker,
+};
 use guest::{Asm, DATA, Ended, Job, Reg, Worker};
 use libc::c_long;
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use std::{
-    env, fs,
-    io::stdin,
+    env,
+    fs::{self, File},
+    io::{Read, stdin},
     net::TcpListener,
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, AsRawFd, OwnedFd},
         unix::{net::UnixStream, process::ExitStatusExt},
     },
     path::PathBuf,
@@ -34,12 +40,15 @@ fn main() -> ExitCode {
         let socket = stdin().as_fd().try_clone_to_owned().expect("a descriptor");
         return worker::serve(socket);
     }
-    let tests: [(&str, fn()); 8] = [
+    let tests: [(&str, fn()); 11] = [
         ("a_jailed_worker_runs_jobs_and_ends", a_jailed_worker_runs_jobs_and_ends),
         ("no_other_system_call_can_be_made", no_other_system_call_can_be_made),
         ("calls_that_are_allowed_are_so_with_some_arguments_alone", calls_are_allowed_with_some_arguments_alone),
         ("without_seccomp_there_is_still_nothing_to_reach", without_seccomp_there_is_still_nothing_to_reach),
         ("calls_that_need_not_be_made_are_not", calls_that_need_not_be_made_are_not),
+        ("memory_is_there_without_a_call", memory_is_there_without_a_call),
+        ("a_panic_ends_it_with_words", a_panic_ends_it_with_words),
+        ("a_log_that_takes_no_words_leaves_its_end_as_it_is", a_log_that_takes_no_words_leaves_its_end_as_it_is),
         ("signals_from_outside_do_not_end_it", signals_from_outside_do_not_end_it),
         ("from_outside_it_has_nothing", from_outside_it_has_nothing),
         ("it_dies_with_the_process_that_waits_for_it", it_dies_with_the_process_that_waits_for_it),
@@ -54,6 +63,10 @@ fn main() -> ExitCode {
 }
 
 fn worker(seccomp: bool) -> Worker {
+    worker_with(seccomp, Stdio::inherit())
+}
+
+fn worker_with(seccomp: bool, stderr: Stdio) -> Worker {
     let (ours, theirs) = UnixStream::pair().expect("a socket pair");
     // As if whoever starts it had left something open.
     let _left_open = rustix::io::dup(std::io::stdout()).expect("a descriptor");
@@ -63,7 +76,8 @@ fn worker(seccomp: bool) -> Worker {
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::from(OwnedFd::from(theirs)))
-        .stdout(Stdio::null());
+        .stdout(Stdio::null())
+        .stderr(stderr);
     if !seccomp {
         command.env("WITHOUT_SECCOMP", "1");
     }
@@ -182,6 +196,41 @@ fn calls_that_need_not_be_made_are_not() {
     let calls = [call(libc::SYS_sched_yield, []), sleep, call(libc::SYS_restart_syscall, [])];
     let ended = attempt(true, &calls).expect("it goes on");
     assert_eq!([0, 1, 2].map(|n| ended.word(n) as i64), [0, 0, -i64::from(libc::EINTR)]);
+}
+
+/// Threads with guests take memory: small pieces, large ones, and more of each than ever before.
+fn memory_is_there_without_a_call() {
+    for (pieces, bytes) in [(100_000, 100), (1_000, 10_000), (100, 1 << 20), (18, 32 << 20)] {
+        let calls = [call(ALLOCATE as c_long, [Number(pieces), Number(bytes)])];
+        assert_eq!(attempt(true, &calls).expect("it has memory").word(0), pieces * bytes);
+    }
+}
+
+fn a_panic_ends_it_with_words() {
+    let (mut words, writer) = std::io::pipe().expect("a pipe");
+    panics(worker_with(true, writer.into()));
+    let mut text = String::new();
+    words.read_to_string(&mut text).expect("text");
+    assert!(text.starts_with("denali worker: runner ") && text.contains("as planted"), "{text}");
+}
+
+/// A full disk, and a log that is longer than the worker's files may be.
+fn a_log_that_takes_no_words_leaves_its_end_as_it_is() {
+    let full = File::options().write(true).open("/dev/full").expect("a device");
+    panics(worker_with(true, full.into()));
+    let long = tempfile::tempfile().expect("a file");
+    long.set_len(2 << 30).expect("a hole");
+    let log = File::options().append(true).open(format!("/proc/self/fd/{}", long.as_raw_fd())).expect("a file");
+    let worker = worker_with(true, log.into());
+    let most = Rlimit { current: Some(1 << 30), maximum: Some(1 << 30) };
+    prlimit(Pid::from_raw(inner(&worker) as i32), Resource::Fsize, most).expect("a process of ours");
+    panics(worker);
+    assert_eq!(long.metadata().expect("an open file").len(), 2 << 30);
+}
+
+fn panics(worker: Worker) {
+    let ended = worker.run_or_die(Job::new(&program(&[call(PANIC as c_long, [])])));
+    assert_eq!(ended.err().and_then(|status| status.code()), Some(125));
 }
 
 /// Whoever stops a service for a while, or has it reopen its log, has no jobs lost.
@@ -319,15 +368,22 @@ fn from_outside_it_has_nothing() {
     worker.close();
 }
 
+/// Whether a process runs; one that ended may still wait for whoever is its parent now.
+fn lives(process: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    !status.is_empty() && !field(&status, "State:").starts_with('Z')
+}
+
 fn it_dies_with_the_process_that_waits_for_it() {
     let worker = worker(true);
     let (launcher, inner) = (worker.process().expect("a process"), inner(&worker));
     // SAFETY: it takes plain numbers, and the process is a child of ours.
     assert_eq!(unsafe { libc::kill(launcher as i32, libc::SIGKILL) }, 0);
-    assert!(worker.close().is_some());
+    // Its socket stays open: that would end it too.
     let end = Instant::now() + Duration::from_secs(10);
-    while fs::exists(format!("/proc/{inner}")).is_ok_and(|exists| exists) {
+    while lives(inner) {
         assert!(Instant::now() < end, "it lives on");
         std::thread::sleep(Duration::from_millis(5));
     }
+    drop(worker);
 }

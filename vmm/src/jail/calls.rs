@@ -4,9 +4,9 @@ use crate::kvm::ioctls;
 use libc::{
     SYS_clock_gettime, SYS_clock_nanosleep, SYS_close, SYS_epoll_ctl, SYS_epoll_pwait, SYS_exit_group, SYS_fallocate,
     SYS_fcntl, SYS_fstatfs, SYS_ftruncate, SYS_futex, SYS_getpid, SYS_getrandom, SYS_gettid, SYS_ioctl, SYS_lseek,
-    SYS_madvise, SYS_memfd_create, SYS_mmap, SYS_munmap, SYS_nanosleep, SYS_ppoll, SYS_pread64, SYS_pwrite64, SYS_read,
-    SYS_recvmsg, SYS_restart_syscall, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_sched_yield, SYS_sendto, SYS_statx,
-    SYS_tgkill, SYS_timer_settime, SYS_timerfd_settime, SYS_wait4, SYS_write,
+    SYS_madvise, SYS_memfd_create, SYS_mmap, SYS_munmap, SYS_nanosleep, SYS_ppoll, SYS_pread64, SYS_preadv2,
+    SYS_pwrite64, SYS_recvmsg, SYS_restart_syscall, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_sched_yield, SYS_sendto,
+    SYS_statx, SYS_tgkill, SYS_timer_settime, SYS_timerfd_settime, SYS_wait4, SYS_write,
 };
 
 /// A kind of thread.
@@ -48,6 +48,8 @@ pub enum Only {
     Except(u8, u64),
     /// With no address as the argument of this number.
     Null(u8),
+    /// Either way alone is not enough.
+    Both(&'static Only, &'static Only),
     /// With this signal as the third argument, and the process's own number as the first.
     OwnSignal(u64),
 }
@@ -75,8 +77,10 @@ const fn one_of(call: i64, argument: u8, values: &'static [u64], why: &'static s
 }
 
 /// Not with the operator's log, which may be a terminal.
+const NOT_STDERR: Only = Only::Except(0, STDERR);
+
 const fn not_stderr(call: i64, why: &'static str) -> Rule {
-    Rule { call, only: Only::Except(0, STDERR), why }
+    Rule { call, only: NOT_STDERR, why }
 }
 
 const fn without(call: i64, argument: u8, bits: u64, why: &'static str) -> Rule {
@@ -94,7 +98,6 @@ const CLOCKS: &[u64] = &[
 const ADVICE: &[u64] = &[libc::MADV_DONTNEED as u64, libc::MADV_FREE as u64];
 const FILE_CONTROLS: &[u64] = &[
     libc::F_ADD_SEALS as u64,
-    libc::F_DUPFD_CLOEXEC as u64,
     // The standard library looks before it closes, in debug builds.
     libc::F_GETFD as u64,
 ];
@@ -121,7 +124,7 @@ const RUNNER: &[Rule] = &[
     any(SYS_recvmsg, "takes commands"),
     any(SYS_timer_settime, "bounds a guest's slice"),
     any(SYS_rt_sigreturn, "goes on after an interruption"),
-    any(SYS_pread64, "finds a guest's pages on kernels before 6.7"),
+    not_stderr(SYS_pread64, "finds a guest's pages on kernels before 6.7"),
 ];
 
 const KEEPER: &[Rule] = &[
@@ -139,12 +142,13 @@ const KEEPER: &[Rule] = &[
     one_of(SYS_fcntl, 1, FILE_CONTROLS, "seals it"),
     any(SYS_statx, "how large a bundle or an input is"),
     not_stderr(SYS_lseek, "where it begins"),
-    not_stderr(SYS_read, "reads it"),
+    not_stderr(SYS_preadv2, "reads it, without waiting for a pipe"),
     any(SYS_ppoll, "whether there is input"),
     any(SYS_epoll_ctl, "has runners hear of input that is still to come"),
-    any(SYS_pread64, "reads a VM that slept on disk"),
+    not_stderr(SYS_pread64, "reads a VM that slept on disk"),
     not_stderr(SYS_pwrite64, "writes it, and images"),
-    not_stderr(SYS_fallocate, "sets disk aside for VMs that sleep"),
+    // With FALLOC_FL_KEEP_SIZE the bound on a file's length is none on the disk that it takes.
+    Rule { call: SYS_fallocate, only: Only::Both(&NOT_STDERR, &Only::OneOf(1, &[0])), why: "disk for VMs that sleep" },
     any(SYS_fstatfs, "whether there is so much"),
     any(SYS_getrandom, "names of temporary things, and hash tables that no one can foresee"),
     any(SYS_close, "closes what was handed over"),

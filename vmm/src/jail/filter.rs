@@ -32,29 +32,30 @@ fn program(role: Role) -> io::Result<BpfProgram> {
 
 /// The ways in which a call may be made; none for any way.
 fn conditions(rule: &Rule) -> io::Result<Vec<SeccompRule>> {
-    let one = |argument, operator, value| {
-        let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Qword, operator, value);
-        condition.map_err(io::Error::other)
+    ways(&rule.only)?.into_iter().map(|way| SeccompRule::new(way).map_err(io::Error::other)).collect()
+}
+
+fn ways(only: &Only) -> io::Result<Vec<Vec<SeccompCondition>>> {
+    use SeccompCmpArgLen::{Dword, Qword};
+    let one = |argument, length, operator, value| {
+        SeccompCondition::new(argument, length, operator, value).map_err(io::Error::other)
     };
-    let dword = |argument, value| {
-        let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value);
-        condition.map_err(io::Error::other)
-    };
-    let ways: Vec<Vec<SeccompCondition>> = match rule.only {
+    let dword = |argument, value| one(argument, Dword, SeccompCmpOp::Eq, value);
+    Ok(match *only {
         Only::Any => Vec::new(),
         Only::OneOf(argument, values) => {
             values.iter().map(|value| Ok(vec![dword(argument, *value)?])).collect::<io::Result<_>>()?
         }
-        Only::Except(argument, value) => {
-            let other = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, value);
-            vec![vec![other.map_err(io::Error::other)?]]
+        Only::Except(argument, value) => vec![vec![one(argument, Dword, SeccompCmpOp::Ne, value)?]],
+        Only::Null(argument) => vec![vec![one(argument, Qword, SeccompCmpOp::Eq, 0)?]],
+        Only::Without(argument, bits) => vec![vec![one(argument, Qword, SeccompCmpOp::MaskedEq(bits), 0)?]],
+        Only::Both(one, other) => {
+            let (one, other) = (ways(one)?, ways(other)?);
+            one.iter().flat_map(|one| other.iter().map(move |other| [&one[..], other].concat())).collect()
         }
-        Only::Null(argument) => vec![vec![one(argument, SeccompCmpOp::Eq, 0)?]],
-        Only::Without(argument, bits) => vec![vec![one(argument, SeccompCmpOp::MaskedEq(bits), 0)?]],
         Only::OwnSignal(signal) => {
             let own = u64::from(rustix::process::getpid().as_raw_nonzero().get().unsigned_abs());
             vec![vec![dword(0, own)?, dword(2, signal)?]]
         }
-    };
-    ways.into_iter().map(|way| SeccompRule::new(way).map_err(io::Error::other)).collect()
+    })
 }
