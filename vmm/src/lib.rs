@@ -17,7 +17,7 @@
 //! | [`worker`] | the process that holds the VMs of one tenant |
 
 #[cfg(feature = "planted-exploit")]
-mod exploit;
+pub mod exploit;
 mod sabotage;
 
 pub mod attack;

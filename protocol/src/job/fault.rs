@@ -105,7 +105,7 @@ impl fmt::Display for FaultCause {
             Self::Protection => f.write_str("protection violation (privileged instruction or impossible address)"),
             Self::SystemCall => f.write_str("system call: no kernel is there to serve it"),
             Self::Exception { vector } => write!(f, "CPU exception {vector}"),
-            Self::UnknownPort { port } => write!(f, "access to port {port:#x}, which is no virtual instruction,"),
+            Self::UnknownPort { port } => write!(f, "access to port {port:#x} that is no virtual instruction"),
             Self::VirtualInstruction { name, detail } => write!(f, "bad {name}: {detail}"),
             Self::Nic { detail } => write!(f, "bad NIC ring: {detail}"),
             Self::JobChannel { detail } => write!(f, "bad job channel message: {detail}"),

@@ -21,6 +21,7 @@ pub(crate) use memory::{GuestMemory, copy_run};
 pub(crate) use pagemap::Pagemap;
 pub(crate) use recorder::{Recorder, Seen};
 pub(crate) use state::CpuState;
+pub use thread::cpu_time_of;
 pub(crate) use thread::{
     Alarm, Thread, alarm_rang, cpu_time, forget_alarm, forget_interruption, hear_kicks, install_kick_handler,
     install_signal_handlers, leave_crashes_alone, time_stamp, was_kicked,

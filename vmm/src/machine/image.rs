@@ -129,6 +129,12 @@ impl Image {
     }
 }
 
+/// Bytes of the largest file that holds an image, or a copy taken later, of a VM with so much memory: all of it, and its tables.
+#[must_use]
+pub fn file_bytes_max(memory_bytes: u64) -> u64 {
+    memory_bytes + Tables::of(memory_bytes).bytes()
+}
+
 /// An empty memory file, to be filled and sealed.
 pub(crate) fn memory_file() -> std::io::Result<File> {
     let file = rustix::fs::memfd_create("denali-image", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;

@@ -2,6 +2,8 @@
 
 use crate::jail;
 use std::{
+    fmt,
+    io::{self, Write},
     panic,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     thread,
@@ -56,10 +58,15 @@ pub(super) fn wait() -> Result<(), String> {
     }
 }
 
+/// Writes it to the operator's log, which may take nothing: that ends no worker.
+pub(super) fn tell(error: &dyn fmt::Display) {
+    let _ = writeln!(io::stderr(), "denali worker: {error}");
+}
+
 /// Ends the process, and says why if that is an error.
 pub(super) fn exit(ended: &Result<(), String>) -> ! {
     if let Err(error) = ended {
-        eprintln!("denali worker: {error}");
+        tell(error);
     }
     jail::exit(if ended.is_ok() { 0 } else { 125 })
 }

@@ -11,7 +11,8 @@ use denali_protocol::{
 };
 use std::{
     fs::File,
-    io::{self, Read, Seek},
+    io,
+    os::unix::fs::FileExt,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
@@ -154,10 +155,10 @@ fn prepare(file: File, memory_bytes: u64, kept: &Kept) -> Result<Arc<Shelf>, Pre
     Ok(Arc::new(Shelf::new(Template::cold(image)?, kept.clone())))
 }
 
-fn read(mut file: File) -> io::Result<Vec<u8>> {
-    file.rewind()?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
+#[expect(clippy::needless_pass_by_value, reason = "it is closed")]
+fn read(file: File) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; file.metadata()?.len() as usize];
+    file.read_exact_at(&mut bytes, 0)?;
     Ok(bytes)
 }
 

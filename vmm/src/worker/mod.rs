@@ -14,6 +14,7 @@ mod shelf;
 mod socket;
 mod source;
 
+pub use crate::kvm::cpu_time_of;
 pub(crate) use keeper::make as make_fresh;
 #[cfg(feature = "testing")]
 pub use socket::fuzz::commands;
@@ -75,7 +76,7 @@ fn serve_with(socket: OwnedFd, host: Result<Host, HostError>, jail: Option<&Jail
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("denali worker: {error}");
+            ending::tell(&error);
             ExitCode::from(125)
         }
     }

@@ -22,6 +22,8 @@ pub(super) enum SocketError {
     Frame(#[from] FrameError),
     #[error("a command came without its descriptors")]
     Descriptors,
+    #[error("{0} descriptors came that belong to no command")]
+    TooManyDescriptors(usize),
 }
 
 /// Reads commands.
@@ -55,11 +57,16 @@ impl Commands {
         Self { stream, buffer: Vec::new(), taken: 0, descriptors: VecDeque::new() }
     }
 
-    /// The next command, without waiting for one.
+    /// The next command, without waiting for one. Whoever calls has taken the descriptors of the last one.
     pub(super) fn next(&mut self) -> Result<Next, SocketError> {
         loop {
             if let Some(command) = self.take()? {
                 return Ok(Next::Command(command));
+            }
+            // Those that wait now are of a command that has come in part. More would never be taken, or by the wrong one.
+            let own = if self.buffer.len() == self.taken { 0 } else { DESCRIPTORS };
+            if self.descriptors.len() > own {
+                return Err(SocketError::TooManyDescriptors(self.descriptors.len()));
             }
             match self.receive() {
                 Ok(0) if self.buffer.is_empty() => return Ok(Next::Closed),

@@ -126,3 +126,17 @@ fn an_alarm_and_a_kick_are_told_apart() {
     assert!(was_kicked() && !alarm_rang(), "who forgets an alarm does not forget a kick");
     assert_eq!((INTERRUPTED.replace(false), RANG.get(), KICK_SIGNAL), (true, false, libc::SIGUSR1));
 }
+
+/// What a process took is known as long as it is not waited for, and grows.
+#[test]
+fn processes_take_time() {
+    let own = || super::cpu_time_of(std::process::id()).expect("it lives");
+    let begun = own();
+    while own() < begun + std::time::Duration::from_millis(1) {}
+    let mut child = std::process::Command::new("true").spawn().expect("a process");
+    assert!(super::cpu_time_of(child.id()).is_some());
+    child.wait().expect("it ends");
+    for none in [0, (1 << 22) + 1, i32::MAX as u32, u32::MAX] {
+        assert_eq!(super::cpu_time_of(none), None);
+    }
+}

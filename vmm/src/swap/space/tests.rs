@@ -391,36 +391,129 @@ fn errors_of_the_disk_come_out_and_nothing_leaks() {
     }
 }
 
-/// A write that the system cuts short, in the first block of a VM or a later one. The limit is the process's, and a signal
-/// comes with it that the shell makes no one hear: so this test runs itself.
+/// A write that the system cuts short, in the first block of a VM or a later one.
 #[test]
 fn a_write_cut_short_is_an_error_and_nothing_leaks() {
-    const NAME: &str = "swap::space::tests::a_write_cut_short_is_an_error_and_nothing_leaks";
-    const INNER: &str = "DENALI_TEST_SHORT_WRITE";
-    if std::env::var_os(INNER).is_none() {
-        let mut shell = Command::new("sh");
-        shell.args(["-c", "trap '' XFSZ; exec \"$0\" --exact \"$1\""]).arg(std::env::current_exe().unwrap()).arg(NAME);
-        let output = shell.env(INNER, "1").output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    if !is_limited("a_write_cut_short_is_an_error_and_nothing_leaks") {
         return;
     }
     for (pages, limit) in [(10, 6 * UNIT as u64), (700, MIB + MIB / 2)] {
         let (mut space, vm) = (on_disk(8 * MIB), Vm::random(pages, 1));
-        let usual = getrlimit(Resource::Fsize);
-        let limited = |limit| setrlimit(Resource::Fsize, Rlimit { current: limit, ..usual }).unwrap();
-        limited(Some(limit));
-        let error = vm.store(&mut space, 1).unwrap_err();
+        let error = with_file_limit(limit, || vm.store(&mut space, 1)).unwrap_err();
         assert!(matches!(&error, SwapError::Disk(error) if error.kind() == ErrorKind::FileTooLarge), "{error}");
         // It did write up to there.
         let mut last = [0; 512];
         reopened(&space).read_exact_at(&mut last, limit - 512).unwrap();
         assert_ne!(last, [0; 512]);
         assert_empty(&space);
-        limited(usual.current);
         let place = vm.store(&mut space, 1).unwrap();
         assert_eq!(Vm::load(&mut space, place, 1).unwrap(), vm);
     }
+}
+
+/// Each write of a VM's, cut short at its start, after a unit, in the middle and at its end: in a hole between two others, and,
+/// for a large VM, behind them. No space is taken, no other VM is touched, and what is stored next is whole.
+#[test]
+fn a_write_that_fails_anywhere_changes_nothing() {
+    if !is_limited("a_write_that_fails_anywhere_changes_nothing") {
+        return;
+    }
+    let (mut space, file) = in_memory(8 * MIB);
+    let others = [1, 2].map(|seed| Vm::random(3, seed));
+    let first = others[0].store(&mut space, 1).unwrap();
+    let gap = Vm::random(12, 9).store(&mut space, 9).unwrap();
+    let last = others[1].store(&mut space, 2).unwrap();
+    space.free(gap);
+    let held = [read(&file, &first), read(&file, &last)];
+    for pages in [10, 700] {
+        let vm = Vm::random(pages, 3);
+        let place = vm.store(&mut space, 3).unwrap();
+        let (start, cuts) = (place.extent.start, cuts(&read(&file, &place)));
+        assert_eq!(start < last.extent.start, pages == 10);
+        space.free(place);
+        for cut in cuts {
+            let before = space.counts();
+            let error = with_file_limit(offset(start + cut), || vm.store(&mut space, 3)).unwrap_err();
+            assert!(matches!(&error, SwapError::Disk(error) if error.kind() == ErrorKind::FileTooLarge), "{error}");
+            assert_eq!(Counts { written: before.written, ..space.counts() }, before, "cut at {cut}");
+            assert!([read(&file, &first), read(&file, &last)] == held, "another VM was written to, cut at {cut}");
+            let place = vm.store(&mut space, 3).unwrap();
+            assert_eq!(place.extent.start, start);
+            assert!(Vm::load(&mut space, place, 3).unwrap() == vm, "cut at {cut}");
+        }
+    }
+    for (name, place, other) in [(1, first, &others[0]), (2, last, &others[1])] {
+        assert_eq!(Vm::load(&mut space, place, name).unwrap(), *other);
+    }
+    assert_empty(&space);
+}
+
+/// Each read of a VM's, that ends at its start, after a unit, in the middle and at its end. What came before is right, its space is
+/// free once, and the other VM is whole.
+#[test]
+fn a_read_that_fails_anywhere_costs_that_vm_alone() {
+    let (mut space, file) = in_memory(8 * MIB);
+    let other = Vm::random(3, 1);
+    let kept = other.store(&mut space, 1).unwrap();
+    let without = space.counts();
+    for pages in [10, 700] {
+        let vm = Vm::random(pages, 3);
+        let place = vm.store(&mut space, 3).unwrap();
+        let (start, cuts) = (place.extent.start, cuts(&read(&file, &place)));
+        space.free(place);
+        for cut in cuts {
+            let place = vm.store(&mut space, 3).unwrap();
+            file.set_len(offset(start + cut)).unwrap();
+            let (error, handed_on) = Vm::load(&mut space, place, 3).unwrap_err();
+            assert!(matches!(&error, SwapError::Disk(error) if error.kind() == ErrorKind::UnexpectedEof), "{error}");
+            assert!(handed_on.iter().all(|(number, page)| vm.pages[number] == *page), "cut at {cut}");
+            assert!(pages > 10 || handed_on.is_empty(), "cut at {cut}");
+            let Counts { images, held, free, .. } = space.counts();
+            assert_eq!((images, held, free), (without.images, without.held, without.free), "cut at {cut}");
+            file.set_len(8 * MIB).unwrap();
+        }
+    }
+    assert_eq!(Vm::load(&mut space, kept, 1).unwrap(), other);
+    assert_empty(&space);
+}
+
+/// Where to cut an image, in units: at the start of each of its blocks, one unit further, in its middle and one before its end; a
+/// small one at each.
+fn cuts(image: &[u8]) -> Vec<u64> {
+    let units = image.len() / UNIT;
+    let mut blocks: Vec<usize> = (0..units).filter(|&n| is_header(&image[n * UNIT..])).collect();
+    blocks.push(units);
+    let of_block = |block: &[usize]| match block[1] - block[0] {
+        small @ ..20 => (0..small).map(|n| block[0] + n).collect(),
+        large => vec![block[0], block[0] + 1, block[0] + large / 2, block[1] - 1],
+    };
+    blocks.windows(2).flat_map(of_block).map(|n| n as u64).collect()
+}
+
+/// Whether a test may limit how large files get: the limit is the process's, so the test, of this name here, runs itself. To a
+/// worker the signal that comes with it means nothing.
+fn is_limited(name: &str) -> bool {
+    const INNER: &str = "DENALI_TEST_SHORT_WRITE";
+    let inner = std::env::var_os(INNER).is_some();
+    if inner {
+        crate::kvm::install_signal_handlers().unwrap();
+    } else {
+        let mut test = Command::new(std::env::current_exe().unwrap());
+        test.arg("--exact").arg(format!("swap::space::tests::{name}"));
+        let output = test.env(INNER, "1").output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    }
+    inner
+}
+
+/// Does something while no file can be written beyond `bytes`.
+fn with_file_limit<T>(bytes: u64, work: impl FnOnce() -> T) -> T {
+    let usual = getrlimit(Resource::Fsize);
+    setrlimit(Resource::Fsize, Rlimit { current: Some(bytes), ..usual }).unwrap();
+    let done = work();
+    setrlimit(Resource::Fsize, usual).unwrap();
+    done
 }
 
 /// The file of a space, for reads of any length.

@@ -4,7 +4,7 @@ use super::{Kernel, Pending, State, Work};
 use crate::{
     schedule::VmKey,
     worker::{
-        message::{Command, Input, RunId},
+        message::{Command, Input},
         socket::{Commands, Next, SocketError},
     },
 };
@@ -55,21 +55,15 @@ impl Kernel {
         let _ = recvmsg(&self.bell[1], &mut slices, &mut RecvAncillaryBuffer::default(), RecvFlags::DONTWAIT);
     }
 
-    /// Sees to it that some runner that waits hears of the next idle VM's time. One that is earlier than need be is left: it
-    /// costs a look, as much as to set it each time that a VM is woken before its time.
+    /// Sees to it that some runner that waits hears of the next idle VM's time.
     pub(super) fn set_clock(&self, state: &mut State) {
-        let Some(next) = state.scheduler.next_timer() else { return };
-        let now = Instant::now();
-        if state.clock_set.is_some_and(|set| now < set && set <= next) {
-            return;
-        }
+        let Some(next) = state.next_clock() else { return };
         // Zero would unset it. A time too far away to name is no one's.
-        let time = next.saturating_duration_since(now).max(Duration::from_micros(1));
+        let time = next.saturating_duration_since(state.now).max(Duration::from_micros(1));
         let it_value = Timespec::try_from(time).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 });
         let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value };
         // The times are in range, so it can't fail.
         let _ = timerfd_settime(&self.clock, TimerfdTimerFlags::empty(), &once);
-        state.clock_set = Some(next);
     }
 
     /// Carries out what the node asks for.
@@ -100,34 +94,18 @@ impl Kernel {
                 let key = VmKey(start.run.0);
                 self.state().admit(key, Pending { start, bundle, input, came: Instant::now() });
             }
-            Command::Cancel(run) => self.cancel(run),
+            Command::Cancel(run) => self.state().cancel(VmKey(run.0)),
             Command::Input { run, bytes, end } => {
-                let mut state = self.state();
-                if let Some(slot) = state.slots.get_mut(&VmKey(run.0)) {
-                    slot.mail.push(bytes, end);
-                    state.wake(VmKey(run.0));
-                }
+                self.state().post(VmKey(run.0), |mail| mail.push(bytes, end));
             }
             Command::Cpus(cpus) => self.lease(cpus),
             Command::Memory(bytes) => {
-                let mut state = self.state();
-                state.room.budget_kib = vms_part(bytes) / 1024;
-                state.let_in();
-                drop(state);
+                self.state().set_budget(vms_part(bytes) / 1024);
                 self.relieve();
             }
             Command::Swap(bytes) => self.bench.give(Work::SwapInto(commands.take_descriptor()?.into(), bytes)),
         }
         Ok(())
-    }
-
-    fn cancel(&self, run: RunId) {
-        let mut state = self.state();
-        if let Some(slot) = state.slots.get_mut(&VmKey(run.0)) {
-            slot.cancelled = true;
-            slot.interrupt();
-            state.wake(VmKey(run.0));
-        }
     }
 
     fn lease(&self, cpus: u32) {

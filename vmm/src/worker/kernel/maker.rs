@@ -6,7 +6,8 @@
 use super::{
     Kernel, Pending, ReportSink, Resident,
     events::INPUTS,
-    state::{Mail, Sleeper, Stage, Turn},
+    input::Mail,
+    state::{Sleeper, Stage, Turn},
 };
 use crate::{
     gateway::{Feed, Verdict},
@@ -32,7 +33,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Bytes read for it at a time.
+/// Bytes of input read for a run at a time.
 const INPUT_READ: usize = 512 << 10;
 
 /// What a runner can't do.

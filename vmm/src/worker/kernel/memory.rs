@@ -4,12 +4,13 @@
 use super::{
     Kernel, Resident,
     state::{Asked, Sleeper, Slot, Stage, State},
+    vms::Vms,
 };
 use crate::{
     schedule::VmKey,
     swap::SwapSpace,
     vm::{Loaded, WakeError},
-    worker::keeper::Chore,
+    worker::{ending::tell, keeper::Chore},
 };
 use denali_protocol::job::Usage;
 use std::{
@@ -47,18 +48,15 @@ impl Kernel {
                 self.state().space_came(bytes);
             }
             // Without it the worker holds fewer VMs.
-            Err(error) => eprintln!("denali worker: {error}"),
+            Err(error) => tell(&error),
         }
         self.relieve();
     }
 
     /// Asks the keeper to make room, where there is too little.
     pub(super) fn relieve(&self) {
-        let mut state = self.state();
-        let asks = state.asks();
-        if asks > state.asked {
-            state.asked = asks;
-            drop(state);
+        let asks = self.state().ask();
+        if asks {
             self.keeper.give(Chore::Relieve);
         }
     }
@@ -67,15 +65,9 @@ impl Kernel {
     /// faster than they are written, so it does other chores in between.
     pub(in crate::worker) fn make_room(&self) -> Option<Instant> {
         let now = Instant::now();
-        let kept_too_much = {
-            let mut state = self.state();
-            // It would be asked at each turn's end.
-            if state.asked == Asked::RoomAhead && state.ahead_at.is_some_and(|at| now < at) {
-                return state.ahead_at;
-            }
-            // Who asks from now on asks again.
-            state.asked = Asked::Nothing;
-            state.room.kept_too_much()
+        let kept_too_much = match self.state().begin_to_relieve() {
+            Ok(kept_too_much) => kept_too_much,
+            Err(later) => return Some(later),
         };
         if kept_too_much && let Some(spare) = self.images.release() {
             drop(spare);
@@ -88,35 +80,17 @@ impl Kernel {
         {
             return Some(now);
         }
-        let mut state = self.state();
-        state.ahead_at = Some(now + LATER);
-        // Those that have not stayed long enough may go then, or another where one found no place, though nothing else happens.
-        state.ahead_at.filter(|_| has_disk && state.room.wants_leavers())
+        self.state().relieve_later(has_disk)
     }
 
     /// The VM to go next, if one has to and one may.
     fn choose(&self) -> Option<(VmKey, Box<Resident>)> {
-        let mut state = self.state();
-        if state.closed.is_some() || !state.room.wants_leavers_ahead() {
-            return None;
-        }
-        state.leaver = None;
-        let Some(key) = next_to_leave(&state) else {
-            // Those that run may go when they stop.
-            state.leaver = next_to_stop(&state);
-            // Where there are none, it has to go on as without a disk.
-            if state.room.is_over() && state.scheduler.running() == 0 {
-                state.set_exit(false);
-                drop(state);
+        let choice = self.state().choose();
+        match choice {
+            Choice::Leaves(key, resident) => Some((key, resident)),
+            Choice::None => None,
+            Choice::Never => {
                 self.ring();
-            }
-            return None;
-        };
-        let slot = state.slots.get_mut(&key)?;
-        match std::mem::replace(&mut slot.stage, Stage::Leaving { wanted: false }) {
-            Stage::Here(resident) => Some((key, resident)),
-            stage => {
-                slot.stage = stage;
                 None
             }
         }
@@ -141,28 +115,29 @@ impl Kernel {
                 let mut state = self.state();
                 state.counts.swapped_out += 1;
                 state.counts.swap_out.note(begun.elapsed());
-                state.room.has_exit = true;
-                self.has_left(state, key, Stage::Asleep(Box::new(Sleeper { vm, memory_kib, shelf, reimage })));
+                let others = state.left(key, Sleeper { vm, memory_kib, shelf, reimage });
+                drop(state);
+                if others {
+                    self.ring();
+                }
                 true
             }
             Err((vm, error)) => {
                 let mut state = self.state();
                 // No space comes free before this is noted.
-                state.stick(key, error.needed());
+                let (go_on, others) = state.refused(key, Resident::of(*vm, shelf, reimage), error.needed());
                 drop(swap);
                 state.counts.swap_failures += 1;
                 let complains = state.complained.is_none_or(|before| begun >= before + COMPLAIN);
                 if complains {
                     state.complained = Some(begun);
                 }
-                // Where too much is taken, another one may have room.
-                let go_on = state.room.is_over();
-                if !go_on {
-                    state.set_exit(false);
+                drop(state);
+                if others {
+                    self.ring();
                 }
-                self.has_left(state, key, Stage::Here(Box::new(Resident::of(*vm, shelf, reimage))));
                 if complains {
-                    eprintln!("denali worker: {error}");
+                    tell(&error);
                 }
                 go_on
             }
@@ -173,24 +148,6 @@ impl Kernel {
     pub(in crate::worker) fn destroyed(&self) {
         let mut state = self.state();
         state.let_in();
-        if state.scheduler.has_waiting() {
-            drop(state);
-            self.ring();
-        }
-    }
-
-    /// The keeper gives a VM back, in this stage.
-    fn has_left(&self, mut state: MutexGuard<'_, State>, key: VmKey, stage: Stage) {
-        state.scheduler.swapped(key);
-        let Some(slot) = state.slots.get_mut(&key) else { return };
-        let wanted = matches!(slot.stage, Stage::Leaving { wanted: true }) || slot.has_news();
-        slot.stage = stage;
-        slot.came = None;
-        state.let_in();
-        if wanted {
-            state.wake(key);
-        }
-        // It, or one that waited for its memory.
         if state.scheduler.has_waiting() {
             drop(state);
             self.ring();
@@ -233,29 +190,130 @@ impl Kernel {
     }
 }
 
-/// Of those in memory the one to go first: who idles longest and does not wake soon; else, since something must give, who
-/// would wait longest for its turn; else who idles at all.
-fn next_to_leave(state: &State) -> Option<VmKey> {
-    let now = Instant::now();
-    let slot = |key: &VmKey| state.slots.get(key).filter(|slot| slot.may_leave());
-    let small = |key: &VmKey| slot(key).is_some_and(|slot| slot.memory_kib() <= SLEEPER_KIB);
-    // To put out who has just come would be work without end; but where too much is taken, no one gets a turn before.
-    let over = state.room.is_over();
-    let stayed = |key: &VmKey| slot(key).is_some_and(|slot| over || slot.stayed(now));
-    let scheduler = &state.scheduler;
-    let idle = scheduler.longest_idle(now + SOON, LOOKS).find(small);
-    if idle.is_some() || !state.room.wants_leavers() {
-        return idle;
-    }
-    scheduler.latest_turns(LOOKS).find(stayed).or_else(|| scheduler.longest_idle(now, LOOKS).find(stayed))
+/// What the keeper finds that looks for a VM to leave memory.
+pub(super) enum Choice<V: Vms> {
+    /// This one goes.
+    Leaves(VmKey, Box<V::Resident>),
+    /// None may now, or none has to.
+    None,
+    /// None can, and those that waited for that go on.
+    Never,
 }
 
-/// Where one has to go and all compute: of those that stayed long enough, who came first.
-fn next_to_stop(state: &State) -> Option<VmKey> {
-    let now = Instant::now();
-    let came = |key: &VmKey| state.slots.get(key).filter(|slot| slot.may_leave() && slot.stayed(now))?.came;
-    let wanted = state.room.wants_leavers();
-    state.scheduler.on_cpus().filter(|key| wanted && came(key).is_some()).min_by_key(came)
+impl<V: Vms> State<V> {
+    /// Whether the keeper is to be asked to make room.
+    pub(super) fn ask(&mut self) -> bool {
+        let asks = self.asks();
+        let more = asks > self.asked;
+        if more {
+            self.asked = asks;
+        }
+        more
+    }
+
+    /// The keeper begins to make room. Whether hardware without a VM has to go; or when to look again.
+    pub(super) fn begin_to_relieve(&mut self) -> Result<bool, Instant> {
+        // It would be asked at each turn's end.
+        if self.asked == Asked::RoomAhead
+            && let Some(at) = self.ahead_at.filter(|at| self.now < *at)
+        {
+            return Err(at);
+        }
+        // Who asks from now on asks again.
+        self.asked = Asked::Nothing;
+        Ok(self.room.kept_too_much())
+    }
+
+    /// The keeper found none to go. When to look again, if that makes sense.
+    pub(super) fn relieve_later(&mut self, has_disk: bool) -> Option<Instant> {
+        self.ahead_at = Some(self.now + LATER);
+        // Those that have not stayed long enough may go then, or another where one found no place, though nothing else happens.
+        self.ahead_at.filter(|_| has_disk && self.room.wants_leavers())
+    }
+
+    /// Takes the VM to go next out, for the keeper.
+    pub(super) fn choose(&mut self) -> Choice<V> {
+        if self.closed.is_some() || !self.room.wants_leavers_ahead() {
+            return Choice::None;
+        }
+        self.leaver = None;
+        let Some(key) = self.next_to_leave() else {
+            // Those that run may go when they stop.
+            self.leaver = self.next_to_stop();
+            // Where there are none, it has to go on as without a disk: so too where none may, whatever it does.
+            let waits = self.room.is_over() && self.scheduler.running() == 0;
+            let never = waits || self.room.wants_leavers() && !self.slots.values().any(Slot::may_leave);
+            if never {
+                self.set_exit(false);
+            }
+            return if never { Choice::Never } else { Choice::None };
+        };
+        let Some(slot) = self.slots.get_mut(&key) else { return Choice::None };
+        match std::mem::replace(&mut slot.stage, Stage::Leaving { wanted: false }) {
+            Stage::Here(resident) => Choice::Leaves(key, resident),
+            stage => {
+                slot.stage = stage;
+                Choice::None
+            }
+        }
+    }
+
+    /// A VM is on disk. Whether there is something to do for a runner.
+    pub(super) fn left(&mut self, key: VmKey, sleeper: V::Sleeper) -> bool {
+        self.room.has_exit = true;
+        self.give_back(key, Stage::Asleep(Box::new(sleeper)))
+    }
+
+    /// A VM could not be written to disk, where it needs so many bytes in one piece. Whether it makes sense to go on at once with
+    /// another one, and whether there is something to do for a runner.
+    pub(super) fn refused(&mut self, key: VmKey, resident: V::Resident, needed: u64) -> (bool, bool) {
+        self.stick(key, needed);
+        // Where too much is taken, another one may have room.
+        let go_on = self.room.is_over();
+        if !go_on {
+            self.set_exit(false);
+        }
+        (go_on, self.give_back(key, Stage::Here(Box::new(resident))))
+    }
+
+    /// The keeper gives a VM back, in this stage. Whether there is something to do for a runner.
+    fn give_back(&mut self, key: VmKey, stage: Stage<V>) -> bool {
+        self.scheduler.swapped(key);
+        let Some(slot) = self.slots.get_mut(&key) else { return false };
+        let wanted = matches!(slot.stage, Stage::Leaving { wanted: true }) || slot.has_news();
+        slot.stage = stage;
+        slot.came = None;
+        self.let_in();
+        if wanted {
+            self.wake(key);
+        }
+        // It, or one that waited for its memory.
+        self.scheduler.has_waiting()
+    }
+
+    /// Of those in memory the one to go first: who idles longest and does not wake soon; else, since something must give, who
+    /// would wait longest for its turn; else who idles at all.
+    fn next_to_leave(&self) -> Option<VmKey> {
+        let now = self.now;
+        let slot = |key: &VmKey| self.slots.get(key).filter(|slot| slot.may_leave());
+        let small = |key: &VmKey| slot(key).is_some_and(|slot| slot.memory_kib() <= SLEEPER_KIB);
+        // To put out who has just come would be work without end; but where too much is taken, no one gets a turn before.
+        let over = self.room.is_over();
+        let stayed = |key: &VmKey| slot(key).is_some_and(|slot| over || slot.stayed(now));
+        let scheduler = &self.scheduler;
+        let idle = scheduler.longest_idle(now + SOON, LOOKS).find(small);
+        if idle.is_some() || !self.room.wants_leavers() {
+            return idle;
+        }
+        scheduler.latest_turns(LOOKS).find(stayed).or_else(|| scheduler.longest_idle(now, LOOKS).find(stayed))
+    }
+
+    /// Where one has to go and all compute: of those that stayed long enough, who came first.
+    fn next_to_stop(&self) -> Option<VmKey> {
+        let came = |key: &VmKey| self.slots.get(key).filter(|slot| slot.may_leave() && slot.stayed(self.now))?.came;
+        let wanted = self.room.wants_leavers();
+        self.scheduler.on_cpus().filter(|key| wanted && came(key).is_some()).min_by_key(came)
+    }
 }
 
 #[cfg(test)]

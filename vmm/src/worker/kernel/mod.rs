@@ -9,18 +9,22 @@
 //! | module | what |
 //! |---|---|
 //! | `events` | commands of the node, input, the bell |
+//! | `input` | what came for a VM and was not taken, and where more is read; pure |
 //! | `maker` | threads that make VMs, and read their input |
 //! | `turn` | one turn of a VM, from the scheduler's pick to what becomes of it |
 //! | `memory` | the gatekeeper: who goes to sleep on disk, and comes back |
 //! | `room` | what it counts: who has how much memory, and who waits for some |
-//! | `state` | what all threads share: the life of each run |
+//! | `state` | what all threads share: the life of each run; pure |
+//! | `vms` | what it asks of a VM, which its model has too |
 
 mod events;
+mod input;
 mod maker;
 mod memory;
 mod room;
 mod state;
 mod turn;
+mod vms;
 
 use super::{
     AbortOnPanic, ending,
@@ -48,7 +52,7 @@ use rustix::{
     net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair},
     time::{TimerfdClockId, TimerfdFlags, timerfd_create},
 };
-use state::State;
+use state::{Next, State};
 use std::{
     fs::File,
     io,
@@ -226,6 +230,8 @@ pub(super) fn serve(
                 ending::exit(&Err(words));
             }
             let closed = kernel.state().closed.take().unwrap_or(Ok(()));
+            // What the socket does not take now is lost, and so is what the reporter's thread has: a node that closed its end hears
+            // nothing, and one that broke the protocol runs again what did not come to an end for it.
             kernel.reporter.flush();
             ending::exit(&closed.map_err(|error| error.to_string()));
         }
@@ -256,7 +262,7 @@ impl Kernel {
         epoll::add(&events, &heard, epoll::EventData::new_u64(BELL), edge)?;
         epoll::add(&events, &clock, epoll::EventData::new_u64(CLOCK), edge)?;
         let images = Images::default();
-        let state = Mutex::new(State::new(cpus, images.kept().clone()));
+        let state = Mutex::new(State::new(cpus, images.kept().clone(), Instant::now()));
         Ok(Self {
             host,
             images,
@@ -275,7 +281,9 @@ impl Kernel {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.now = Instant::now();
+        state
     }
 
     /// What a runner does.
@@ -289,33 +297,32 @@ impl Kernel {
             }
             // Before others can see that this thread runs a VM: what they interrupt from then on is that.
             forget_interruption();
-            let turn = state.next(runner.thread);
+            let next = state.next(runner.thread);
             self.set_clock(&mut state);
-            if let Some(turn) = turn {
-                let others = state.has_turns() && state.waiting > 0;
-                let no_one_listens = state.waiting == 0;
-                drop(state);
-                if others {
-                    self.ring();
-                }
-                self.give_turn(turn, runner);
-                if no_one_listens {
-                    self.listen(false);
-                }
-            } else {
-                state.waiting += 1;
-                let short = state.room.is_short();
-                // The lease is too small: the node learns of it from the status alone.
-                if state.scheduler.has_waiting() {
-                    self.tell(state);
-                } else {
+            match next {
+                Next::Turn { turn, others, no_one_listens } => {
                     drop(state);
+                    if others {
+                        self.ring();
+                    }
+                    self.give_turn(turn, runner);
+                    if no_one_listens {
+                        self.listen(false);
+                    }
                 }
-                if short {
-                    self.relieve();
+                Next::Wait { short } => {
+                    // The lease is too small: the node learns of it from the status alone.
+                    if state.scheduler.has_waiting() {
+                        self.tell(state);
+                    } else {
+                        drop(state);
+                    }
+                    if short {
+                        self.relieve();
+                    }
+                    self.listen(true);
+                    self.state().waiting -= 1;
                 }
-                self.listen(true);
-                self.state().waiting -= 1;
             }
         }
     }

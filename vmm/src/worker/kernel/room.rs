@@ -1,13 +1,14 @@
 //! Memory as the gatekeeper counts it: what VMs take, and who waits for some, in order. Sizes go in, decisions come out.
 //!
 //! A VM is charged before it comes into memory: a new one with what each costs, one that slept with what it had. From then on
-//! it is charged what was last measured. Whoever comes while others wait, waits behind them.
+//! it is charged what was last measured. Whoever comes while others wait, waits behind them; but where none can leave, one comes
+//! from the disk before them, beyond the budget if need be, for its place there lets another leave.
 
 use crate::{
     schedule::VmKey,
     worker::shelf::{Charge, Kept},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a VM costs its host beside its own pages: the kernel's tables for it, in KiB.
 ///
@@ -60,6 +61,8 @@ pub(super) struct Room {
     /// What hardware takes of VMs that left or ended, until it is put back or destroyed.
     going: Kept,
     queue: BTreeMap<Ticket, (VmKey, Wish)>,
+    /// Of the queue, those on disk.
+    returns: BTreeSet<Ticket>,
     tickets: u64,
     /// Whether a VM that is in memory can leave it: there is a disk, and it takes VMs.
     pub(super) has_exit: bool,
@@ -78,6 +81,7 @@ impl Room {
             kept,
             going: Kept::default(),
             queue: BTreeMap::new(),
+            returns: BTreeSet::new(),
             tickets: 0,
             has_exit: false,
             favourite: None,
@@ -145,7 +149,13 @@ impl Room {
 
     /// Whether a VM may come in, now and before those that wait. It is charged then.
     pub(super) fn ask(&self, wish: Wish) -> bool {
-        self.queue.is_empty() && self.has_room(wish)
+        (self.queue.is_empty() || self.makes_room(wish)) && self.has_room(wish)
+    }
+
+    /// Whether whoever wishes this makes room on the disk when it comes, so that another can leave, and none could before. Others
+    /// wait for that, also those that came before.
+    fn makes_room(&self, wish: Wish) -> bool {
+        matches!(wish, Wish::Return(_)) && !self.has_exit
     }
 
     /// Whether a VM that grew, and stopped, has to wait.
@@ -164,8 +174,7 @@ impl Room {
         match wish {
             _ if taken_kib == 0 => true,
             Wish::GoOn => self.has_exit || !self.is_over() || self.favourite.is_none(),
-            // It makes room on the disk, so that another can leave.
-            Wish::Return(_) if !self.has_exit && taken_kib <= self.budget_kib => true,
+            _ if self.makes_room(wish) && taken_kib <= self.budget_kib => true,
             Wish::Start(kib) | Wish::Return(kib) => taken_kib.saturating_add(kib) <= self.budget_kib,
         }
     }
@@ -175,21 +184,26 @@ impl Room {
         self.tickets += 1;
         let ticket = Ticket { outside: wish != Wish::GoOn, number: self.tickets };
         self.queue.insert(ticket, (key, wish));
+        if matches!(wish, Wish::Return(_)) {
+            self.returns.insert(ticket);
+        }
         ticket
     }
 
     /// A VM waits no more.
     pub(super) fn leave_queue(&mut self, ticket: Ticket) {
         self.queue.remove(&ticket);
+        self.returns.remove(&ticket);
     }
 
-    /// The first in the queue, if there is room for it. The caller charges it.
+    /// The first in the queue, if there is room for it, or else the first that makes some. The caller charges it.
     pub(super) fn let_in(&mut self) -> Option<(VmKey, Wish)> {
-        let (key, wish) = *self.queue.first_key_value()?.1;
-        if !self.has_room(wish) {
-            return None;
-        }
-        self.queue.pop_first();
+        let first = self.queue.first_key_value().map(|(ticket, _)| *ticket);
+        let maker = self.returns.first().copied().filter(|_| !self.has_exit);
+        let fits = |ticket: &Ticket| self.queue.get(ticket).is_some_and(|(_, wish)| self.has_room(*wish));
+        let ticket = first.into_iter().chain(maker).find(fits)?;
+        let (key, wish) = self.queue.remove(&ticket)?;
+        self.returns.remove(&ticket);
         if wish == Wish::GoOn && self.is_over() && !self.has_exit {
             self.favourite = Some(key);
         }

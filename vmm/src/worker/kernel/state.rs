@@ -13,11 +13,11 @@
 //! ```
 
 use super::{
-    Pending, Resident,
+    input::{Inflow, Mail},
     room::{OVERHEAD_KIB, Room, Ticket, Wish},
+    vms::{Real, Vms},
 };
 use crate::{
-    kvm::Thread,
     schedule::{self, SLICE, Scheduler, VmKey},
     vm::Asleep,
     worker::{
@@ -27,22 +27,23 @@ use crate::{
         source::Source,
     },
 };
-use denali_protocol::job::Outcome;
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-pub(super) struct State {
+pub(super) struct State<V: Vms = Real> {
+    /// The time at which whoever has it came for it.
+    pub(super) now: Instant,
     pub(super) scheduler: Scheduler,
-    pub(super) slots: HashMap<VmKey, Slot>,
+    pub(super) slots: HashMap<VmKey, Slot<V>>,
     /// Runs whose turn goes on: a maker is done with their VMs, and took so much CPU time.
     ready: VecDeque<(VmKey, Duration)>,
     /// Runners that wait.
     pub(super) waiting: usize,
     /// The time that the clock is set to.
-    pub(super) clock_set: Option<Instant>,
+    clock_set: Option<Instant>,
     /// Why it is over, once it is.
     pub(super) closed: Option<Result<(), SocketError>>,
     pub(super) room: Room,
@@ -70,8 +71,8 @@ pub(super) enum Asked {
 }
 
 /// One run.
-pub(super) struct Slot {
-    pub(super) stage: Stage,
+pub(super) struct Slot<V: Vms = Real> {
+    pub(super) stage: Stage<V>,
     pub(super) cancelled: bool,
     /// Input that came since a runner last looked.
     pub(super) mail: Mail,
@@ -90,57 +91,18 @@ pub(super) struct Slot {
     stuck: Option<u64>,
 }
 
-/// Input on its way from the node to a VM.
-#[derive(Default)]
-pub(super) struct Mail {
-    /// Bytes, and whether they are the last.
-    pub(super) pieces: Vec<(Vec<u8>, bool)>,
-    bytes: usize,
-    /// Whether more came than is kept.
-    pub(super) overflowed: bool,
-    /// How the run ends because no more can come.
-    pub(super) failed: Option<Outcome>,
-}
-
-/// Input that is read from a descriptor.
-enum Inflow {
-    /// None, or no more.
-    None,
-    /// A maker has it. Whether there was reason meanwhile to read again.
-    Away { again: bool },
-    /// Whether someone is about to ask for more, or will when there is some.
-    Here { source: Source, asked: bool },
-}
-
-/// Bytes of input that wait for a VM at the most, here and at its door: a few times what its ring holds.
-pub(super) const UNREAD_BYTES: usize = 1 << 20;
-
-/// The same below which more is read where there is more.
-const INPUT_LOW: usize = UNREAD_BYTES / 4;
-
-impl Mail {
-    pub(super) fn push(&mut self, bytes: Vec<u8>, end: bool) {
-        // The space for many small ones counts too.
-        self.bytes += bytes.len() + 64;
-        self.overflowed |= self.bytes > UNREAD_BYTES;
-        if !self.overflowed {
-            self.pieces.push((bytes, end));
-        }
-    }
-}
-
 /// How far a run is.
-pub(super) enum Stage {
+pub(super) enum Stage<V: Vms = Real> {
     /// It has no VM yet.
-    Waiting(Box<Pending>),
+    Waiting(Box<V::Pending>),
     /// Its VM is here.
-    Here(Box<Resident>),
-    /// A runner, this thread, has it.
-    Running(Thread),
+    Here(Box<V::Resident>),
+    /// A runner, this thread, has it, or a maker that it was handed to.
+    Running(V::Thread),
     /// The keeper has it, to write it to disk. Whether a runner wanted it meanwhile.
     Leaving { wanted: bool },
     /// Its VM is on disk.
-    Asleep(Box<Sleeper>),
+    Asleep(Box<V::Sleeper>),
 }
 
 /// A VM on disk, and where its hardware goes after it.
@@ -153,9 +115,9 @@ pub(super) struct Sleeper {
 }
 
 /// A VM's turn.
-pub(super) struct Turn {
+pub(super) struct Turn<V: Vms = Real> {
     pub(super) key: VmKey,
-    pub(super) stage: Stage,
+    pub(super) stage: Stage<V>,
     /// When it was woken, if it idled.
     pub(super) woken: Option<Instant>,
     pub(super) cancelled: bool,
@@ -163,6 +125,15 @@ pub(super) struct Turn {
     pub(super) slice: Duration,
     /// What a maker took of it.
     pub(super) used: Duration,
+}
+
+/// What a runner does next.
+pub(super) enum Next<V: Vms> {
+    /// It gives a VM its turn. Whether it wakes another runner before, for there are `others`; and whether it looks for events
+    /// after, for no one else does.
+    Turn { turn: Turn<V>, others: bool, no_one_listens: bool },
+    /// It waits for something to happen. Whether memory is short.
+    Wait { short: bool },
 }
 
 /// The same where too much memory is taken and none can leave: whoever grows is found out, and waits, before it grew much.
@@ -174,9 +145,10 @@ fn stay(memory_kib: u64) -> Duration {
     Duration::from_millis(100) + Duration::from_micros(10).saturating_mul(memory_kib.try_into().unwrap_or(u32::MAX))
 }
 
-impl State {
-    pub(super) fn new(cpus: u32, kept: Kept) -> Self {
+impl<V: Vms> State<V> {
+    pub(super) fn new(cpus: u32, kept: Kept, now: Instant) -> Self {
         Self {
+            now,
             scheduler: Scheduler::new(cpus),
             slots: HashMap::new(),
             ready: VecDeque::new(),
@@ -194,8 +166,8 @@ impl State {
         }
     }
 
-    pub(super) fn admit(&mut self, key: VmKey, pending: Pending) {
-        let inflow = if pending.input.is_some() { Inflow::Away { again: false } } else { Inflow::None };
+    pub(super) fn admit(&mut self, key: VmKey, pending: V::Pending) {
+        let inflow = if V::has_source(&pending) { Inflow::Away { again: false } } else { Inflow::None };
         let slot = Slot {
             stage: Stage::Waiting(Box::new(pending)),
             cancelled: false,
@@ -209,15 +181,25 @@ impl State {
             stuck: None,
         };
         self.slots.insert(key, slot);
-        self.scheduler.add(key, Instant::now());
+        self.scheduler.add(key, self.now);
+    }
+
+    /// What this thread, a runner, does next.
+    pub(super) fn next(&mut self, thread: V::Thread) -> Next<V> {
+        if let Some(turn) = self.next_turn(thread) {
+            let no_one_listens = self.waiting == 0;
+            return Next::Turn { turn, others: self.has_turns() && !no_one_listens, no_one_listens };
+        }
+        self.waiting += 1;
+        Next::Wait { short: self.room.is_short() }
     }
 
     /// The next VM to run, for this thread.
-    pub(super) fn next(&mut self, thread: Thread) -> Option<Turn> {
+    pub(super) fn next_turn(&mut self, thread: V::Thread) -> Option<Turn<V>> {
         if let Some((key, used)) = self.ready.pop_front() {
             return self.begin_turn(key, None, used, thread);
         }
-        let now = Instant::now();
+        let now = self.now;
         for key in self.scheduler.due(now) {
             if let Some(slot) = self.slots.get_mut(&key) {
                 slot.woken = Some(now);
@@ -245,7 +227,7 @@ impl State {
         }
     }
 
-    fn begin_turn(&mut self, key: VmKey, wish: Option<Wish>, used: Duration, thread: Thread) -> Option<Turn> {
+    fn begin_turn(&mut self, key: VmKey, wish: Option<Wish>, used: Duration, thread: V::Thread) -> Option<Turn<V>> {
         if let Some(wish) = wish {
             self.set_memory(key, wish.kib());
         }
@@ -267,7 +249,7 @@ impl State {
         let Some(slot) = self.slots.get_mut(&key) else { return };
         let until = slot.deadline();
         slot.ticket = Some(self.room.queue(key, wish));
-        self.scheduler.idle(key, until, used, Instant::now());
+        self.scheduler.idle(key, until, used, self.now);
         // It has nothing to give, and is in the way of those that have.
         self.scheduler.swapped(key);
     }
@@ -292,7 +274,7 @@ impl State {
     pub(super) fn note_memory(&mut self, key: VmKey, kib: Option<u64>) -> bool {
         let grew = kib.is_some_and(|kib| self.set_memory(key, kib));
         if let Some(slot) = self.slots.get_mut(&key) {
-            slot.came.get_or_insert_with(Instant::now);
+            slot.came.get_or_insert(self.now);
         }
         grew && self.room.must_pause(key)
     }
@@ -310,7 +292,7 @@ impl State {
                 self.room.charge(key, slot.memory_kib, wish.kib());
                 slot.memory_kib = wish.kib();
             }
-            self.scheduler.wake(key, Instant::now());
+            self.scheduler.wake(key, self.now);
         }
     }
 
@@ -321,6 +303,17 @@ impl State {
             room if room.kept_too_much() || (room.has_exit && room.wants_leavers()) => Asked::Room,
             _ => Asked::RoomAhead,
         }
+    }
+
+    /// The time to set the clock to, where it has to be set. One that is earlier than need be is left: it costs a look, as much
+    /// as to set it each time that a VM is woken before its time.
+    pub(super) fn next_clock(&mut self) -> Option<Instant> {
+        let next = self.scheduler.next_timer()?;
+        if self.clock_set.is_some_and(|set| self.now < set && set <= next) {
+            return None;
+        }
+        self.clock_set = Some(next);
+        Some(next)
     }
 
     /// A VM can leave memory, or none can: there is no room on disk for it.
@@ -358,7 +351,7 @@ impl State {
 
     /// A VM idles.
     pub(super) fn idle(&mut self, key: VmKey, until: Option<Instant>, used: Duration) {
-        self.scheduler.idle(key, until, used, Instant::now());
+        self.scheduler.idle(key, until, used, self.now);
         if self.slots.get(&key).is_some_and(|slot| slot.stuck.is_some()) {
             // It can't go, and is in the way of those that can.
             self.scheduler.swapped(key);
@@ -367,7 +360,7 @@ impl State {
 
     /// Wakes an idle VM. One that waits for memory goes on waiting, whatever came for it but its end.
     pub(super) fn wake(&mut self, key: VmKey) {
-        let now = Instant::now();
+        let now = self.now;
         let Some(slot) = self.slots.get_mut(&key) else { return };
         if slot.ticket.is_some() && !slot.cancelled {
             slot.woken.get_or_insert(now);
@@ -378,17 +371,17 @@ impl State {
 
     /// A maker is done with a VM, after it `used` so much CPU time: its turn goes on. No one else has a turn for it before, and
     /// it can't be made to leave.
-    pub(super) fn go_on(&mut self, key: VmKey, resident: Box<Resident>, used: Duration) {
+    pub(super) fn go_on(&mut self, key: VmKey, resident: Box<V::Resident>, used: Duration) {
         self.put_back(key, resident);
         self.ready.push_back((key, used));
     }
 
     /// Whether there is something to do for a runner.
-    pub(super) fn has_turns(&self) -> bool {
+    fn has_turns(&self) -> bool {
         !self.ready.is_empty() || self.scheduler.has_waiting()
     }
 
-    pub(super) fn put_back(&mut self, key: VmKey, resident: Box<Resident>) {
+    pub(super) fn put_back(&mut self, key: VmKey, resident: Box<V::Resident>) {
         if let Some(slot) = self.slots.get_mut(&key) {
             slot.stage = Stage::Here(resident);
         }
@@ -403,36 +396,21 @@ impl State {
         self.set_memory(key, 0);
         self.unstick(key);
         let slot = self.slots.remove(&key);
-        self.scheduler.remove(key, used, Instant::now());
-        match slot?.inflow {
-            Inflow::Here { source, .. } => Some(source),
-            Inflow::None | Inflow::Away { .. } => None,
-        }
+        self.scheduler.remove(key, used, self.now);
+        slot?.inflow.into_source()
     }
 
-    /// Takes the input of a run, for a maker to read. Whoever has it already is told to do so again.
+    /// Takes the input of a run, for a maker to read.
     pub(super) fn take_source(&mut self, key: VmKey) -> Option<Source> {
-        let inflow = &mut self.slots.get_mut(&key)?.inflow;
-        match std::mem::replace(inflow, Inflow::None) {
-            Inflow::None => None,
-            Inflow::Away { .. } => {
-                *inflow = Inflow::Away { again: true };
-                None
-            }
-            Inflow::Here { source, .. } => {
-                *inflow = Inflow::Away { again: false };
-                Some(source)
-            }
-        }
+        self.slots.get_mut(&key)?.inflow.take()
     }
 
-    /// Gives it back. It `waits`, for more to come or for its VM to begin, or else is to be asked for more. Whether it is to be
-    /// read again at once; the source itself where its run is over.
+    /// Gives it back (see [`Inflow::give`]); the source itself where its run is over.
     pub(super) fn give_source(&mut self, key: VmKey, source: Source, waits: bool) -> Result<bool, Box<Source>> {
-        let Some(slot) = self.slots.get_mut(&key) else { return Err(Box::new(source)) };
-        let again = matches!(slot.inflow, Inflow::Away { again: true });
-        slot.inflow = Inflow::Here { source, asked: waits || again };
-        Ok(again)
+        match self.slots.get_mut(&key) {
+            Some(slot) => Ok(slot.inflow.give(source, waits)),
+            None => Err(Box::new(source)),
+        }
     }
 
     /// No more input comes from it.
@@ -440,6 +418,27 @@ impl State {
         if let Some(slot) = self.slots.get_mut(&key) {
             slot.inflow = Inflow::None;
         }
+    }
+
+    /// A run is to end.
+    pub(super) fn cancel(&mut self, key: VmKey) {
+        if let Some(slot) = self.slots.get_mut(&key) {
+            slot.cancelled = true;
+            slot.interrupt();
+            self.wake(key);
+        }
+    }
+
+    /// Takes what came for a run, and says whether it is cancelled.
+    pub(super) fn collect(&mut self, key: VmKey) -> Option<(Mail, bool)> {
+        let slot = self.slots.get_mut(&key)?;
+        Some((std::mem::take(&mut slot.mail), slot.cancelled))
+    }
+
+    /// What VMs may take of memory.
+    pub(super) fn set_budget(&mut self, kib: u64) {
+        self.room.budget_kib = kib;
+        self.let_in();
     }
 
     /// Puts something into a run's mail, and wakes its VM.
@@ -454,7 +453,7 @@ impl State {
         self.telling = false;
         // One that was woken is asleep until its turn, and counts as what waits for it.
         let idles = |key: &VmKey| matches!(self.scheduler.state(*key), Some(schedule::State::Idle { .. }));
-        let asleep = |(key, slot): &(&VmKey, &Slot)| {
+        let asleep = |(key, slot): &(&VmKey, &Slot<V>)| {
             matches!(slot.stage, Stage::Asleep(_)) && slot.ticket.is_none() && idles(key)
         };
         let asleep = self.slots.iter().filter(asleep).count() as u32;
@@ -471,14 +470,14 @@ impl State {
     }
 }
 
-impl Slot {
+impl<V: Vms> Slot<V> {
     /// What its run wants of memory for a turn; nothing if it has it, or ends without.
     fn wish(&self, now: Instant) -> Option<Wish> {
         match &self.stage {
             _ if self.cancelled || self.coming_kib > 0 => None,
             Stage::Waiting(_) => Some(Wish::Start(OVERHEAD_KIB)),
-            Stage::Asleep(sleeper) if sleeper.vm.deadline().is_none_or(|deadline| now < deadline) => {
-                Some(Wish::Return(sleeper.memory_kib))
+            Stage::Asleep(sleeper) if V::deadline_asleep(sleeper).is_none_or(|deadline| now < deadline) => {
+                Some(Wish::Return(V::memory_kib(sleeper)))
             }
             _ => None,
         }
@@ -487,8 +486,8 @@ impl Slot {
     /// When its run ends in any case.
     fn deadline(&self) -> Option<Instant> {
         match &self.stage {
-            Stage::Here(resident) => resident.vm.deadline(),
-            Stage::Asleep(sleeper) => sleeper.vm.deadline(),
+            Stage::Here(resident) => V::deadline_here(resident),
+            Stage::Asleep(sleeper) => V::deadline_asleep(sleeper),
             _ => None,
         }
     }
@@ -521,27 +520,21 @@ impl Slot {
 
     /// Whether something came for its VM since a runner last looked.
     pub(super) fn has_news(&self) -> bool {
-        self.cancelled || !self.mail.pieces.is_empty() || self.mail.failed.is_some()
+        self.cancelled || !self.mail.is_empty()
     }
 
-    /// Whether more input is to be read for its VM, which has so many bytes that it has not taken. Says so once; a maker that has
-    /// the input reads again.
+    /// Whether more input is to be read for its VM, which has so many bytes at its door.
     pub(super) fn wants_input(&mut self, held: usize) -> bool {
-        match &mut self.inflow {
-            _ if held + self.mail.bytes >= INPUT_LOW => false,
-            Inflow::Here { asked, .. } => !std::mem::replace(asked, true),
-            Inflow::Away { again } => {
-                *again = true;
-                false
-            }
-            Inflow::None => false,
-        }
+        self.inflow.is_wanted(held + self.mail.bytes())
     }
 
     /// Interrupts its VM if it runs.
     pub(super) fn interrupt(&self) {
         if let Stage::Running(thread) = self.stage {
-            thread.kick();
+            V::kick(thread);
         }
     }
 }
+
+#[cfg(test)]
+mod model;

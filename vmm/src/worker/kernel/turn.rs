@@ -2,9 +2,11 @@
 
 use super::{
     Kernel, Pending, Resident, Runner, Work,
+    input::UNREAD_BYTES,
     maker::Beginning,
     room::{OVERHEAD_KIB, Wish},
-    state::{Stage, State, Turn, UNREAD_BYTES},
+    state::{Slot, Stage, State, Turn},
+    vms::Vms,
 };
 use crate::{
     gateway::{Feed, Verdict},
@@ -27,7 +29,7 @@ use std::{
 const UNMEASURED_US: u64 = 250;
 
 /// Pages of its own, in KiB, that hardware has after it was put back, at the most.
-const KEPT_KIB: u64 = 2 << 10;
+pub(super) const KEPT_KIB: u64 = 2 << 10;
 
 impl Kernel {
     /// Gives a VM its turn: a slice, or less. One that has to be made, or brought back, a maker gets.
@@ -102,7 +104,9 @@ impl Kernel {
         match stop {
             Stop::Slice => {
                 let memory_kib = self.measure(&mut resident, true);
-                self.put_back(self.state(), key, resident, memory_kib, used());
+                let mut state = self.state();
+                let wants_input = state.stop(key, resident, memory_kib, used());
+                self.stopped(state, key, wants_input);
                 None
             }
             Stop::Idle(until) => self.let_idle(key, until, resident, used),
@@ -121,33 +125,6 @@ impl Kernel {
         None
     }
 
-    /// Puts a VM back that wants to run on: in its turn, or once there is memory.
-    fn put_back(
-        &self,
-        mut state: MutexGuard<'_, State>,
-        key: VmKey,
-        resident: Box<Resident>,
-        memory_kib: Option<u64>,
-        used: Duration,
-    ) {
-        let pauses = state.note_memory(key, memory_kib);
-        let wants_input = wants_input(&mut state, key, &resident.vm);
-        state.put_back(key, resident);
-        if pauses {
-            state.wait_for_memory(key, Wish::GoOn, used);
-        } else {
-            state.scheduler.yielded(key, used, Instant::now());
-        }
-        let short = state.room.is_short();
-        self.tell(state);
-        if wants_input {
-            self.bench.give(Work::Feed(key));
-        }
-        if short {
-            self.relieve();
-        }
-    }
-
     /// Puts an idle VM back, unless something came for it meanwhile.
     fn let_idle(
         &self,
@@ -160,28 +137,22 @@ impl Kernel {
         self.reporter.flush();
         let memory_kib = self.measure(&mut resident, false);
         let mut state = self.state();
-        let has_news = state.slots.get(&key)?.has_news();
-        if has_news && state.scheduler.has_waiting() {
-            // News that never end must not keep others from their turns.
-            self.put_back(state, key, resident, memory_kib, used());
-            return None;
+        match state.let_idle(key, resident, until, memory_kib, used()) {
+            Ok(wants_input) => {
+                self.set_clock(&mut state);
+                self.stopped(state, key, wants_input);
+                None
+            }
+            Err(mut resident) => {
+                drop(state);
+                self.collect_mail(key, &mut resident.vm);
+                Some(resident)
+            }
         }
-        if has_news {
-            drop(state);
-            self.collect_mail(key, &mut resident.vm);
-            return Some(resident);
-        }
-        let wants_input = wants_input(&mut state, key, &resident.vm);
-        if state.note_memory(key, memory_kib) {
-            state.put_back(key, resident);
-            state.wait_for_memory(key, Wish::GoOn, used());
-        } else {
-            state.put_back(key, resident);
-            state.idle(key, until, used());
-        }
-        state.room.rests(key);
-        state.let_in();
-        self.set_clock(&mut state);
+    }
+
+    /// A VM was put back: others hear of what that means for them.
+    fn stopped(&self, state: MutexGuard<'_, State>, key: VmKey, wants_input: bool) {
         let short = state.room.is_short();
         self.tell(state);
         if wants_input {
@@ -190,7 +161,6 @@ impl Kernel {
         if short {
             self.relieve();
         }
-        None
     }
 
     /// What a VM takes of memory, where anyone asks: at the end of a slice, and where it `must` not be, once it has computed
@@ -215,11 +185,7 @@ impl Kernel {
     }
 
     fn collect_mail(&self, key: VmKey, vm: &mut Vm) {
-        let (mail, cancelled) = {
-            let mut state = self.state();
-            let Some(slot) = state.slots.get_mut(&key) else { return };
-            (std::mem::take(&mut slot.mail), slot.cancelled)
-        };
+        let Some((mail, cancelled)) = self.state().collect(key) else { return };
         for (bytes, end) in mail.pieces {
             vm.feed(bytes, end);
         }
@@ -288,7 +254,56 @@ impl Kernel {
     }
 }
 
-/// Whether more input is to be read for a VM.
-fn wants_input(state: &mut State, key: VmKey, vm: &Vm) -> bool {
-    state.slots.get_mut(&key).is_some_and(|slot| slot.wants_input(vm.input_left()))
+impl<V: Vms> State<V> {
+    /// Puts a VM back that wants to run on: in its turn, or once there is memory. Whether more input is to be read for it.
+    pub(super) fn stop(
+        &mut self,
+        key: VmKey,
+        resident: Box<V::Resident>,
+        memory_kib: Option<u64>,
+        used: Duration,
+    ) -> bool {
+        let pauses = self.note_memory(key, memory_kib);
+        let wants_input = self.wants_input(key, &resident);
+        self.put_back(key, resident);
+        if pauses {
+            self.wait_for_memory(key, Wish::GoOn, used);
+        } else {
+            self.scheduler.yielded(key, used, self.now);
+        }
+        wants_input
+    }
+
+    /// Puts a VM back that idles, and says whether more input is to be read for it; gives it back where it is to run on at once,
+    /// for something came for it meanwhile.
+    pub(super) fn let_idle(
+        &mut self,
+        key: VmKey,
+        resident: Box<V::Resident>,
+        until: Option<Instant>,
+        memory_kib: Option<u64>,
+        used: Duration,
+    ) -> Result<bool, Box<V::Resident>> {
+        if self.slots.get(&key).is_some_and(Slot::has_news) {
+            // News that never end must not keep others from their turns.
+            let others = self.scheduler.has_waiting();
+            return if others { Ok(self.stop(key, resident, memory_kib, used)) } else { Err(resident) };
+        }
+        let wants_input = self.wants_input(key, &resident);
+        let pauses = self.note_memory(key, memory_kib);
+        self.put_back(key, resident);
+        if pauses {
+            self.wait_for_memory(key, Wish::GoOn, used);
+        } else {
+            self.idle(key, until, used);
+        }
+        self.room.rests(key);
+        self.let_in();
+        Ok(wants_input)
+    }
+
+    /// Whether more input is to be read for a VM.
+    fn wants_input(&mut self, key: VmKey, resident: &V::Resident) -> bool {
+        self.slots.get_mut(&key).is_some_and(|slot| slot.wants_input(V::input_left(resident)))
+    }
 }

@@ -1,6 +1,6 @@
 //! What comes over the socket from the node, cut anywhere, with any descriptors beside it.
 
-use super::{Commands, Next};
+use super::{Commands, DESCRIPTORS, Next};
 use crate::worker::message::Command;
 use arbitrary::{Result, Unstructured};
 use denali_protocol::{
@@ -25,7 +25,7 @@ static FILE: LazyLock<File> = LazyLock::new(|| File::open("/dev/null").expect("t
 const BYTES: usize = 64 << 10;
 
 /// Sends the bytes and descriptors that `data` describe, in pieces. The commands that come out are those of the frames that went
-/// in, up to the first that is none; descriptors come out in order and are never more than went in.
+/// in, up to the first that is none or has more descriptors than any; these are never more than went in, and few wait.
 pub fn commands(data: &[u8]) {
     // It ends where the bytes do.
     let _ = run(&mut Unstructured::new(&data[..data.len().min(BYTES)]));
@@ -34,7 +34,7 @@ pub fn commands(data: &[u8]) {
 fn run(u: &mut Unstructured<'_>) -> Result<()> {
     let (node, worker) = UnixStream::pair().expect("a socket pair");
     let mut commands = Commands::new(worker);
-    let (mut sent, mut taken, mut descriptors) = (Vec::new(), Vec::new(), 0);
+    let (mut sent, mut taken, mut descriptors) = (Vec::new(), Taken::default(), 0);
     while !u.is_empty() {
         let count = u.int_in_range(0..=5usize)?.saturating_sub(3);
         let bytes = u.int_in_range(1..=300)?.min(u.len());
@@ -45,9 +45,13 @@ fn run(u: &mut Unstructured<'_>) -> Result<()> {
         send(&node, bytes, count);
         descriptors += count;
         sent.extend_from_slice(bytes);
-        if u.ratio(1, 2)? && !drain(&mut commands, &mut taken) {
-            check(&sent, &taken, false);
-            return Ok(());
+        if u.ratio(1, 2)? {
+            let whole = drain(&mut commands, &mut taken);
+            assert!(taken.descriptors <= descriptors, "no more descriptors than went in");
+            if !whole {
+                check(&sent, &taken.commands, false);
+                return Ok(());
+            }
         }
     }
     let closes = u.arbitrary().unwrap_or(true);
@@ -55,19 +59,29 @@ fn run(u: &mut Unstructured<'_>) -> Result<()> {
         drop(node);
     }
     let whole = drain(&mut commands, &mut taken);
-    check(&sent, &taken, whole);
+    check(&sent, &taken.commands, whole);
     assert!(commands.buffer.len() <= sent.len() && commands.buffer.len() <= FRAME_BYTES + HEADER_BYTES + BYTES);
-    while commands.take_descriptor().is_ok() {
-        descriptors = descriptors.checked_sub(1).expect("no more descriptors than went in");
-    }
+    assert!(taken.descriptors + commands.descriptors.len() <= descriptors, "no more descriptors than went in");
     Ok(())
 }
 
-/// Takes what commands there are. `false` once the socket is of no use.
-fn drain(commands: &mut Commands, taken: &mut Vec<Command>) -> bool {
+/// What came out.
+#[derive(Default)]
+struct Taken {
+    commands: Vec<Command>,
+    descriptors: usize,
+}
+
+/// Takes what commands there are, and all descriptors that are there then. `false` once the socket is of no use.
+fn drain(commands: &mut Commands, taken: &mut Taken) -> bool {
     loop {
-        match commands.next() {
-            Ok(Next::Command(command)) => taken.push(command),
+        let next = commands.next();
+        assert!(commands.descriptors.len() <= 2 * DESCRIPTORS, "of a command that is whole now, and of the next");
+        match next {
+            Ok(Next::Command(command)) => {
+                taken.commands.push(command);
+                taken.descriptors += std::iter::from_fn(|| commands.take_descriptor().ok()).count();
+            }
             Ok(Next::Nothing | Next::Closed) => return true,
             Err(error) => {
                 assert_ne!(error.to_string(), "");

@@ -110,6 +110,24 @@ fn missing_descriptors_are_an_error() {
     }
 }
 
+/// Whoever writes to the socket can't have descriptors kept that no command takes: neither beside those that need none, nor
+/// beside each byte of one.
+#[test]
+fn descriptors_of_no_command_are_an_error() {
+    let (node, mut commands) = pair();
+    let cancel = frame::encode(&Command::Cancel(RunId(1))).expect("a short command");
+    send(&node, &cancel, &[file("of no use")]);
+    assert_eq!(wait(&mut commands).expect("a command"), Next::Command(Command::Cancel(RunId(1))));
+    assert!(matches!(commands.next(), Err(SocketError::TooManyDescriptors(1))));
+
+    let (node, mut commands) = pair();
+    let start = frame::encode(&start(1)).expect("a short command");
+    for byte in &start[..8] {
+        send(&node, &[*byte], &[file("bundle"), file("input")]);
+    }
+    assert!(matches!(commands.next(), Err(SocketError::TooManyDescriptors(4))));
+}
+
 #[test]
 fn frames_too_long_or_malformed_are_errors() {
     for announced in [FRAME_BYTES as u32 + 1, u32::MAX] {

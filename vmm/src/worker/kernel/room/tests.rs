@@ -1,3 +1,5 @@
+mod exploration;
+
 use super::*;
 use proptest::prelude::*;
 
