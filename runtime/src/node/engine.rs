@@ -27,12 +27,12 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// Results that may wait for the disk before no more jobs are started.
+/// Results that may wait for the disk, or for their output to be there, before no more jobs are started.
 const UNWRITTEN: u32 = 2048;
 
 /// Everything that a node consists of.
@@ -59,8 +59,10 @@ pub(crate) struct Engine {
     held_back: AtomicBool,
     /// Set while jobs could start and the host lacked something: they are tried again soon.
     trying_again: AtomicBool,
-    /// Output that running jobs may still put out, in bytes.
+    /// Output that the store does not count yet, in bytes: what running jobs may put out, and what ended ones did.
     reserved: AtomicU64,
+    /// Ended runs whose output file is not on the disk yet. Each has it open.
+    concluding: AtomicU32,
     /// Set once no more jobs are to be started.
     stopping: AtomicBool,
     runtime: tokio::runtime::Handle,
@@ -77,8 +79,13 @@ struct State {
 
 /// Milliseconds since 1970 by this host's clock.
 pub(crate) fn unix_ms() -> u64 {
+    unix_us() / 1000
+}
+
+/// Microseconds since 1970 by this host's clock.
+fn unix_us() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl Engine {
@@ -104,6 +111,7 @@ impl Engine {
             held_back: AtomicBool::new(false),
             trying_again: AtomicBool::new(false),
             reserved: AtomicU64::new(0),
+            concluding: AtomicU32::new(0),
             stopping: AtomicBool::new(false),
             runtime: tokio::runtime::Handle::current(),
         })
@@ -182,17 +190,18 @@ impl Engine {
 
     /// Starts no more jobs.
     pub(crate) fn stop_starting(&self) {
-        self.stopping.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.stopping.store(true, Ordering::Relaxed);
     }
 
     /// Whether no more jobs are started.
     pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.load(std::sync::atomic::Ordering::Relaxed)
+        self.stopping.load(Ordering::Relaxed)
     }
 
     /// Whether nothing runs, and nothing waits for the disk.
     pub(crate) fn is_idle(&self) -> bool {
-        self.tenants.runs() == 0 && self.store.unwritten() == 0
+        // In the order in which a run passes them.
+        self.tenants.runs() == 0 && self.concluding.load(Ordering::SeqCst) == 0 && self.store.unwritten() == 0
     }
 
     /// A job that is on the disk in full is not needed in memory.

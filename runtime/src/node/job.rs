@@ -130,7 +130,7 @@ pub(crate) fn status(key: &JobKey, record: &JobRecord, totals: Totals, running: 
         running,
         succeeded: totals.succeeded,
         failed: totals.failed,
-        accepted_unix_ms: record.accepted_unix_ms,
+        accepted_unix_ms: record.accepted_unix_us / 1000,
     }
 }
 

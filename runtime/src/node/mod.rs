@@ -3,6 +3,7 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | `rights` | what the process gives up first |
 //! | `data` | the data directory: lock and key |
 //! | `policy` | who may run what |
 //! | `queue` | which job starts next; pure |
@@ -27,6 +28,7 @@ mod job;
 mod output;
 pub(crate) mod policy;
 mod queue;
+pub(crate) mod rights;
 mod server;
 mod shares;
 mod spool;
@@ -238,6 +240,8 @@ fn start_log() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,denali=info"));
     // Fails where the process logs already.
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    // What the log's disk or pipe does not take is not told there either: that would be a panic.
+    let log = log.log_internal_errors(false);
     let _ = log.with_ansi(io::stderr().is_terminal()).try_init();
 }
 

@@ -23,6 +23,7 @@ pub(crate) struct Pick {
 }
 
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 struct Entry {
     ticket: Ticket,
     /// Most VMs of the client at once while this is at its front.
@@ -32,6 +33,7 @@ struct Entry {
 }
 
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 struct Client {
     entries: VecDeque<Entry>,
     running: u32,
@@ -48,6 +50,7 @@ impl Client {
 
 /// Everything that waits or runs.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Queue {
     slots: u32,
     running: u32,

@@ -121,6 +121,11 @@ impl Spool {
         self.length = self.memory.len() as u64;
     }
 
+    /// Bytes that it takes in a file once it is finished; kept inline, it takes no more.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.length + self.channels.len() as u64 * 2
+    }
+
     /// Whether it has grown too long for memory.
     pub(crate) fn is_in_file(&self) -> bool {
         self.file.is_some()
@@ -189,7 +194,7 @@ impl Spool {
             order.iter().enumerate().for_each(|(place, at)| places[*at] = place as u16);
             places.iter().for_each(|place| table.extend_from_slice(&place.to_le_bytes()));
             file.write_all_at(&table, self.length)?;
-            let file_bytes = self.length + table.len() as u64;
+            let file_bytes = self.bytes();
             let place = OutputPlace::File(name.clone());
             return Ok(Finished { outputs, place, inline: Vec::new(), file: Some(Arc::clone(file)), file_bytes });
         }

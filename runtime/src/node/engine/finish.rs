@@ -7,6 +7,7 @@ use super::{
 };
 use crate::node::{
     job::{LiveJob, Run},
+    spool::Spool,
     store::{Applied, Op, OutputPlace, ResultRecord, Settled, StoreError, files::Finished},
 };
 use denali_protocol::{
@@ -22,68 +23,105 @@ const RETRIES: u32 = 2;
 /// With so many jobs on the node, a result waits a moment for others to go to the disk with it.
 const MANY: u32 = 16;
 
+/// What a run put out.
+#[derive(Clone, Copy)]
+struct Output {
+    bytes: u64,
+    is_in_file: bool,
+}
+
 impl Engine {
     /// A worker ended a run.
     pub(crate) fn ended(self: &Arc<Self>, run: &Arc<Run>, outcome: Outcome, usage: Usage) {
-        self.release(run);
+        let output = self.release(run);
         // The next one first: a worker that waits is worth more than a receipt that is early.
         self.kick();
-        self.conclude(run, outcome, usage);
+        self.conclude(run, outcome, usage, output);
     }
 
     /// A run ends before a worker has seen it. Its slot is free again; whoever starts runs goes on.
     pub(super) fn settle(self: &Arc<Self>, run: &Arc<Run>, outcome: Outcome, usage: Usage) {
-        self.release(run);
-        self.conclude(run, outcome, usage);
+        let output = self.release(run);
+        self.conclude(run, outcome, usage, output);
     }
 
-    fn release(&self, run: &Run) {
+    /// Frees a run's slot, and of its room what it did not use.
+    fn release(&self, run: &Run) -> Output {
+        let output = {
+            let spool = run.spool();
+            Output { bytes: spool.bytes(), is_in_file: spool.is_in_file() }
+        };
+        self.concluding.fetch_add(u32::from(output.is_in_file), Ordering::SeqCst);
+        // In this order: with its headers, it may be more than it was granted.
+        self.reserved.fetch_add(output.bytes, Ordering::SeqCst);
+        self.reserved.fetch_sub(run.job.record.limits.output_bytes, Ordering::SeqCst);
         self.state().queue.ended(run.pick.client);
-        self.reserved.fetch_sub(run.job.record.limits.output_bytes, Ordering::Relaxed);
+        output
     }
 
-    fn conclude(self: &Arc<Self>, run: &Arc<Run>, outcome: Outcome, usage: Usage) {
-        if !run.spool().is_in_file() {
-            return self.conclude_now(run, outcome, usage);
+    fn conclude(self: &Arc<Self>, run: &Arc<Run>, outcome: Outcome, usage: Usage, output: Output) {
+        if !output.is_in_file {
+            return self.conclude_now(run, outcome, usage, output.bytes);
         }
         // Waits for the disk.
         let (engine, run) = (Arc::clone(self), Arc::clone(run));
-        self.runtime.spawn_blocking(move || engine.conclude_now(&run, outcome, usage));
+        self.runtime.spawn_blocking(move || {
+            engine.conclude_now(&run, outcome, usage, output.bytes);
+            // Not before it is among what is unwritten, where something is to be written of it.
+            engine.concluding.fetch_sub(1, Ordering::SeqCst);
+            engine.written();
+        });
     }
 
-    fn conclude_now(self: &Arc<Self>, run: &Arc<Run>, outcome: Outcome, usage: Usage) {
+    /// `reserved` is room, which is given back once the store counts the output or nothing is left of it.
+    fn conclude_now(self: &Arc<Self>, run: &Run, outcome: Outcome, usage: Usage, reserved: u64) {
         if run.job.state().refused {
-            return self.discard(run);
+            return self.discard(run, reserved);
         }
         if run.unkept.load(Ordering::Relaxed) {
-            // A spool that is not finished takes its file along.
-            return self.unkept(run, usage, &StoreError::Full);
+            return self.unkept(run, usage, &StoreError::Full, reserved);
         }
         let finished = run.spool().finish();
         // Not under the spool's lock: followers read on while the disk works.
         match finished.and_then(|finished| self.store.files.keep_output(&finished).map(|()| finished)) {
             Ok(finished) => {
                 run.spool().keep();
-                self.write(run, outcome, usage, finished);
+                self.write(run, outcome, usage, finished, reserved);
             }
-            Err(error) => self.unkept(run, usage, &error),
+            Err(error) => self.unkept(run, usage, &error, reserved),
         }
     }
 
     /// A run of a job that did not get onto the disk leaves nothing behind.
-    fn discard(&self, run: &Run) {
+    fn discard(self: &Arc<Self>, run: &Run, reserved: u64) {
         run.job.change(|state| state.running.remove(&run.pick.index));
+        self.throw_away(run);
+        self.give_back(reserved);
+    }
+
+    /// Room for output is another's from here on.
+    fn give_back(self: &Arc<Self>, bytes: u64) {
+        self.reserved.fetch_sub(bytes, Ordering::SeqCst);
+        self.written();
+    }
+
+    /// Before its room is given back: a run lives as long as somebody looks at it, and its output with it.
+    fn throw_away(&self, run: &Run) {
+        let output = std::mem::replace(&mut *run.spool(), Spool::new(Arc::clone(&self.store.files)));
+        // Not under the spool's lock: a large file takes a while.
+        drop(output);
     }
 
     /// The disk did not take a run's output: that is the result.
-    fn unkept(self: &Arc<Self>, run: &Arc<Run>, usage: Usage, error: &StoreError) {
+    fn unkept(self: &Arc<Self>, run: &Run, usage: Usage, error: &StoreError, reserved: u64) {
         run.unkept.store(true, Ordering::Relaxed);
+        self.throw_away(run);
         let outcome = Outcome::Lost(format!("its output could not be kept: {error}"));
-        self.write(run, outcome, usage, self.no_output());
+        self.write(run, outcome, usage, self.no_output(), reserved);
     }
 
     fn no_output(&self) -> Finished {
-        let empty = crate::node::spool::Spool::new(Arc::clone(&self.store.files)).finish();
+        let empty = Spool::new(Arc::clone(&self.store.files)).finish();
         // Nothing was written, so nothing can have failed.
         empty.unwrap_or_else(|_| Finished {
             outputs: OutputDigests::default(),
@@ -125,7 +163,8 @@ impl Engine {
     /// A run ends without a result and waits again. Its slot is free.
     pub(super) fn put_back(&self, run: &Run) {
         run.job.change(|state| state.running.remove(&run.pick.index));
-        self.reserved.fetch_sub(run.job.record.limits.output_bytes, Ordering::Relaxed);
+        self.throw_away(run);
+        self.reserved.fetch_sub(run.job.record.limits.output_bytes, Ordering::SeqCst);
         self.state().queue.retry(run.pick, run.job.record.vms);
     }
 
@@ -140,7 +179,7 @@ impl Engine {
                 let done = done.take_if(|_| at + 1 == some.len());
                 let (engine, job, index) = (Arc::clone(self), Arc::clone(job), *index);
                 self.store.write(op, move |outcome, op| {
-                    let settled = engine.on_finish(job, index, false, &outcome, op);
+                    let settled = engine.on_finish(job, index, false, &outcome, op, 0);
                     drop(done);
                     settled
                 });
@@ -149,7 +188,7 @@ impl Engine {
         }
     }
 
-    fn write(self: &Arc<Self>, run: &Run, outcome: Outcome, usage: Usage, mut finished: Finished) {
+    fn write(self: &Arc<Self>, run: &Run, outcome: Outcome, usage: Usage, mut finished: Finished, reserved: u64) {
         let (index, succeeded) = (run.pick.index, outcome.exit_status() == 0);
         let op = self.finish_op(&run.job, Some(run), index, outcome, usage, &mut finished);
         let (engine, job) = (Arc::clone(self), Arc::clone(&run.job));
@@ -157,8 +196,8 @@ impl Engine {
         let state = run.job.state();
         if state.refused {
             drop(state);
-            self.discard(run);
-            return files.discard(&finished);
+            files.discard(&finished);
+            return self.discard(run, reserved);
         }
         // Under the lock: once the job is refused, its name can be another's, whose acceptance the writer must not see
         // before this.
@@ -166,7 +205,7 @@ impl Engine {
             if matches!(outcome, Ok(Applied::Missing | Applied::EndedBefore { .. })) {
                 files.discard(&finished);
             }
-            engine.on_finish(job, index, succeeded, &outcome, op)
+            engine.on_finish(job, index, succeeded, &outcome, op, reserved)
         });
     }
 
@@ -205,6 +244,7 @@ impl Engine {
         let record = ResultRecord { result, run: run.map(|run| run.id.0), place: finished.place.clone() };
         Op::Finish {
             key: job.key.clone(),
+            accepted_unix_us: job.record.accepted_unix_us,
             record: Box::new(record),
             output: std::mem::take(&mut finished.inline),
             file_bytes: finished.file_bytes,
@@ -221,6 +261,7 @@ impl Engine {
         succeeded: bool,
         outcome: &Result<Applied, StoreError>,
         op: Op,
+        reserved: u64,
     ) -> Settled {
         let succeeded = match outcome {
             Ok(Applied::Done) => Some(succeeded),
@@ -246,11 +287,13 @@ impl Engine {
         lost.inspect(|lost| self.tenants.job_ended(job.key.client, *lost));
         self.written();
         let engine = Arc::clone(self);
-        Some(Box::new(move || engine.on_settled(&job, index)))
+        Some(Box::new(move || engine.on_settled(&job, index, reserved)))
     }
 
     /// A result can be read from the store (called by the writer).
-    fn on_settled(&self, job: &LiveJob, index: u32) {
+    fn on_settled(self: &Arc<Self>, job: &LiveJob, index: u32, reserved: u64) {
+        // Not before: what results hold is counted with the batch that they came with.
+        self.give_back(reserved);
         let all = {
             let mut state = job.state();
             state.fresh.remove(&index);

@@ -19,7 +19,7 @@ impl Engine {
         self.store.every_job(|key, record, totals| {
             // A job that is live counts its files itself.
             if totals.ended() < record.indices.count() {
-                unfinished.push((record.accepted_unix_ms, key));
+                unfinished.push((record.accepted_unix_us, key));
             } else {
                 self.use_files(&record);
             }

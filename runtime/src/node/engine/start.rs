@@ -51,21 +51,23 @@ impl Engine {
         });
     }
 
-    /// Whether the disk must take something, or give it up, before another job starts.
-    fn must_wait(&self) -> bool {
-        let written = self.store.bytes().saturating_add(self.reserved.load(Ordering::Relaxed));
-        self.store.unwritten() > UNWRITTEN
+    /// Whether the disk must take something, or give it up, before another job starts. The last one that starts may go
+    /// beyond the policy's bound by what it may put out; so may records, which are small.
+    pub(super) fn must_wait(&self) -> bool {
+        // What a run put out goes from the first of each two to the second, and is in both for a moment: so none is missed.
+        let (reserved, concluding) = (self.reserved.load(Ordering::SeqCst), self.concluding.load(Ordering::SeqCst));
+        concluding.saturating_add(self.store.unwritten()) > UNWRITTEN
             || self.store.unwritten_bytes() > UNWRITTEN_BYTES
-            || written > self.policy.node.store
+            || reserved.saturating_add(self.store.bytes()) > self.policy.node.store
     }
 
-    fn next_start(&self) -> Option<(Pick, Arc<LiveJob>)> {
+    pub(super) fn next_start(&self) -> Option<(Pick, Arc<LiveJob>)> {
         if self.stopping.load(Ordering::Relaxed) {
             return None;
         }
         let mut state = self.state();
         if self.must_wait() {
-            self.make_room(self.reserved.load(Ordering::Relaxed));
+            self.make_room(self.reserved.load(Ordering::SeqCst));
             self.held_back.store(true, Ordering::SeqCst);
             // What was waited for may have come just before the flag was up, and then nobody looks at it.
             if self.must_wait() {
@@ -75,6 +77,8 @@ impl Engine {
         loop {
             let pick = state.queue.pick()?;
             if let Some(job) = state.by_ticket.get(&pick.ticket).cloned() {
+                // Under the lock: whoever looks for room next must see it.
+                self.reserved.fetch_add(job.record.limits.output_bytes, Ordering::SeqCst);
                 return Some((pick, job));
             }
             // A run of a job that was forgotten meanwhile.
@@ -89,7 +93,6 @@ impl Engine {
         let deadline = Instant::now() + Duration::from_micros(limits.wall_time_us) + GRACE;
         let spool = Spool::new(Arc::clone(&self.store.files));
         let run = Arc::new(Run::new(id, pick, Arc::clone(job), deadline, spool));
-        self.reserved.fetch_add(limits.output_bytes, Ordering::Relaxed);
         let cancelled = job.change(|state| {
             state.running.insert(pick.index, Arc::clone(&run));
             state.totals.cancelled

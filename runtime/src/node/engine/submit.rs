@@ -1,7 +1,7 @@
 //! Taking a job: into the queue and onto the disk at once, so that it may run while the disk still works. It is
 //! accepted when the disk has it; should that fail, whatever ran is forgotten.
 
-use super::{Engine, State, unix_ms};
+use super::{Engine, State, unix_us};
 use crate::node::{
     job::{Acceptance, JobState, LiveJob},
     policy::Grant,
@@ -137,7 +137,7 @@ impl Engine {
             input: submit.input,
             limits: grant.limits,
             vms: grant.vms,
-            accepted_unix_ms: unix_ms(),
+            accepted_unix_us: unix_us(),
         };
         let inline = match input {
             Input::Inline(bytes) => bytes,
@@ -199,6 +199,9 @@ impl Engine {
         }
         self.forget(job);
         self.unuse_files(&job.record);
+        // The client's next job may be one that is granted more.
+        let engine = Arc::clone(self);
+        self.runtime.spawn(async move { engine.kick() });
     }
 
     pub(super) fn use_files(&self, record: &JobRecord) {

@@ -1,5 +1,8 @@
 //! The engine under a disk and a host that fail: nothing is lost, nothing counts twice, nothing hangs.
 
+mod admission;
+mod conclusion;
+
 use super::*;
 use crate::node::policy::Jail;
 use crate::{
@@ -8,15 +11,15 @@ use crate::{
         policy::Grant,
         store::{Applied, JobRecord, OutputPlace, ResultRecord, StoreError, files::Kind},
     },
-    worker::fake,
+    worker::{Reports, SpawnError, Worker, fake},
 };
 use denali_protocol::{
     digest::Digest,
-    job::{Indices, Limits, Outcome, OutputDigests, Usage},
+    job::{Channel, Indices, Limits, Outcome, OutputDigests, Usage},
     receipt::Receipt,
     wire::message::{JobResult, Submit},
 };
-use std::time::Duration;
+use std::{pin::Pin, time::Duration};
 
 const LIMITS: Limits =
     Limits { memory_bytes: 1 << 20, cpu_time_us: 1_000_000, wall_time_us: 1_000_000, output_bytes: 4 << 20 };
@@ -34,33 +37,40 @@ fn bundle() -> Digest {
     Digest::of(b"bundle")
 }
 
+/// A job of these arguments, as a request that was checked.
+fn new_job(key: JobKey, words: &str, input: &[u8], indices: Indices, grant: Grant) -> NewJob {
+    let submit = Submit {
+        job: key.job.clone(),
+        bundle: bundle(),
+        bundle_bytes: 6,
+        signatures: Vec::new(),
+        arguments: words.split(' ').map(str::to_owned).collect(),
+        indices,
+        input_bytes: input.len() as u64,
+        input: Digest::of(input),
+        attach: false,
+    };
+    NewJob { key, submit, input: Input::Inline(input.to_vec()), grant, name: "test".to_owned() }
+}
+
 impl Bench {
     fn new() -> Self {
+        Self::with(Policy::default(), Launcher(fake::launch, Jail::Partial))
+    }
+
+    fn with(policy: Policy, launcher: Launcher) -> Self {
         let data = tempfile::tempdir().unwrap();
         let store = Store::open(data.path()).unwrap();
         let mut upload = store.files.receive(Kind::Bundle, bundle()).unwrap();
         upload.write(b"bundle").unwrap();
         upload.keep().unwrap();
         let key = KeyPair::from_seed(&[9; 32]);
-        Self { data, engine: Engine::new(key, Policy::default(), store, Launcher(fake::launch, Jail::Partial)) }
+        Self { data, engine: Engine::new(key, policy, store, launcher) }
     }
 
     fn take(&self, name: &str, words: &str, input: &[u8]) -> Result<Arc<LiveJob>, Refusal> {
-        let submit = Submit {
-            job: key(name).job,
-            bundle: bundle(),
-            bundle_bytes: 6,
-            signatures: Vec::new(),
-            arguments: words.split(' ').map(str::to_owned).collect(),
-            indices: Indices::SINGLE,
-            input_bytes: input.len() as u64,
-            input: Digest::of(input),
-            attach: false,
-        };
         let grant = Grant { limits: LIMITS, vms: 1, queue_jobs: 10 };
-        let input = Input::Inline(input.to_vec());
-        let new = NewJob { key: key(name), submit, input, grant, name: "test".to_owned() };
-        self.engine.take(new).map(Option::unwrap)
+        self.engine.take(new_job(key(name), words, input, Indices::SINGLE, grant)).map(Option::unwrap)
     }
 
     /// A job of that name gets onto the disk behind the engine's back.
@@ -74,7 +84,7 @@ impl Bench {
             input: Digest::of(b""),
             limits: LIMITS,
             vms: 1,
-            accepted_unix_ms: 1,
+            accepted_unix_us: 1,
         };
         let op = Op::Accept { key: key(name), record, input: Vec::new(), patient: false };
         assert_eq!(self.engine.store.write_and_wait(op).await, Ok(Applied::Done));
@@ -87,6 +97,26 @@ impl Bench {
     fn output_files(&self) -> usize {
         std::fs::read_dir(self.data.path().join("outputs")).unwrap().count()
     }
+}
+
+/// With one thread for what blocks: it stands for the disk where output goes to files.
+fn on_one_disk<T>(test: impl Future<Output = T>) -> T {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().max_blocking_threads(1).build().unwrap().block_on(test)
+}
+
+/// Keeps that disk busy until it is dropped.
+fn busy_disk() -> std::sync::mpsc::Sender<()> {
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    tokio::task::spawn_blocking(move || released.recv());
+    release
+}
+
+type Launched = Result<(Worker, Reports), SpawnError>;
+
+/// A worker that is never ready.
+fn never() -> Pin<Box<dyn Future<Output = Launched> + Send>> {
+    Box::pin(std::future::pending())
 }
 
 async fn until(what: impl Fn() -> bool) {
@@ -113,6 +143,25 @@ async fn the_runs_of_a_job_that_was_refused_write_nothing_for_another_of_its_nam
     }
 }
 
+/// Also where the run ends before it is known that the disk has another of that name.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_result_of_a_job_that_was_refused_is_not_that_of_another_of_its_name() {
+    let bench = Bench::new();
+    bench.put("j").await;
+    let (blocked, release) = block(&bench.engine.store);
+    blocked.recv().unwrap();
+    let before = bench.engine.store.unwritten();
+    let twin = bench.take("j", "exit 0", b"").unwrap();
+    until(|| bench.engine.store.unwritten() == before + 2).await;
+    drop(release);
+    assert_eq!(twin.accepted().await, Ok(Acceptance::Never));
+    until(|| bench.engine.is_idle()).await;
+    bench.engine.store.settled().await;
+    assert_eq!(bench.outcome("j"), None);
+    let status = bench.engine.status(&key("j")).unwrap();
+    assert_eq!((status.queued, status.succeeded), (1, 0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_whose_result_was_there_before_ends_all_the_same() {
     let bench = Bench::new();
@@ -125,9 +174,17 @@ async fn a_job_whose_result_was_there_before_ends_all_the_same() {
         receipt: Receipt(Vec::new()),
     };
     let record = Box::new(ResultRecord { result, run: None, place: OutputPlace::Inline });
-    let op = Op::Finish { key: key("j"), record, output: Vec::new(), file_bytes: 0, ended_unix_ms: 1, patient: false };
     // Its own result comes after this one.
     let job = bench.take("j", "print 1000000", b"").unwrap();
+    let op = Op::Finish {
+        key: key("j"),
+        accepted_unix_us: job.record.accepted_unix_us,
+        record,
+        output: Vec::new(),
+        file_bytes: 0,
+        ended_unix_ms: 1,
+        patient: false,
+    };
     assert_eq!(bench.engine.store.write_and_wait(op).await, Ok(Applied::Done));
     assert_eq!(job.accepted().await, Ok(Acceptance::New));
     until(|| bench.engine.live(&key("j")).is_none()).await;
@@ -188,6 +245,7 @@ async fn what_waits_for_the_disk_is_bounded() {
     for _ in 0..33 {
         let op = Op::Finish {
             key: key("nothing"),
+            accepted_unix_us: 1,
             record: Box::new(ResultRecord {
                 result: JobResult {
                     index: 0,

@@ -123,3 +123,49 @@ fn the_documented_policy_is_one_and_its_defaults_are_true() {
     policy.unsigned.vms = None;
     assert_eq!(policy, Policy::default());
 }
+
+/// All manifests and all pairs of grants, of a few sizes.
+#[test]
+fn the_most_generous_grant_that_covers_a_bundle_is_its_grant() {
+    let sizes = || (0..32).map(|bits: u64| [0, 1, 2, 3, 4].map(|n| 1 + (bits >> n & 1)));
+    let grants = || {
+        sizes().map(|[memory, cpu, wall, output, vms]| {
+            let time = Duration::from_micros;
+            grant(memory, time(cpu), time(wall), output, vms as u32, 1)
+        })
+    };
+    let asked = (0..27).map(|n| [n % 3, n / 3 % 3, n / 9].map(|n| n + 1));
+    for [memory_bytes, cpu_time_us, wall_time_us] in asked {
+        let manifest = Manifest { cpu_time_us, wall_time_us, ..manifest(memory_bytes) };
+        let limits = Limits { memory_bytes, cpu_time_us, wall_time_us, output_bytes: 0 };
+        let covers = |granted: &Limits| {
+            granted.memory_bytes >= memory_bytes
+                && granted.cpu_time_us >= cpu_time_us
+                && granted.wall_time_us >= wall_time_us
+        };
+        for pair in grants().flat_map(|a| grants().map(move |b| [a, b])) {
+            let best = pair.iter().filter(|grant| covers(&grant.limits)).max_by_key(|g| (g.limits.output_bytes, g.vms));
+            match (choose(&pair, &manifest), best) {
+                (Ok(chosen), Some(best)) => {
+                    let limits = Limits { output_bytes: best.limits.output_bytes, ..limits };
+                    assert_eq!(chosen, Grant { limits, ..*best });
+                }
+                (Err(refusal), None) => {
+                    let first = &pair[0].limits;
+                    let too_much = [
+                        (memory_bytes, first.memory_bytes, "bytes of memory"),
+                        (cpu_time_us, first.cpu_time_us, "µs of CPU time"),
+                        (wall_time_us, first.wall_time_us, "µs of wall time"),
+                    ];
+                    let names = |(asked, granted, unit): &(u64, u64, &str)| {
+                        let words = format!("asks for {asked} {unit}, this node grants it {granted}");
+                        asked > granted && refusal.message.ends_with(&words)
+                    };
+                    assert!(too_much.iter().any(names), "{} of {pair:?}", refusal.message);
+                    assert_eq!(refusal.kind, RefusalKind::Denied);
+                }
+                (chosen, best) => panic!("{chosen:?}, not {best:?}"),
+            }
+        }
+    }
+}

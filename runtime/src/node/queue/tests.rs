@@ -1,5 +1,7 @@
 //! Fairness and bounds, whatever happens in whatever order.
 
+mod exploration;
+
 use super::*;
 use proptest::prelude::*;
 use std::collections::HashSet;

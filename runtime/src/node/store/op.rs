@@ -26,6 +26,8 @@ pub(crate) enum Op {
     Finish {
         /// The array.
         key: JobKey,
+        /// When that was accepted: another of its name may have been before it.
+        accepted_unix_us: u64,
         /// The result.
         record: Box<ResultRecord>,
         /// Its output, where that is kept inline.

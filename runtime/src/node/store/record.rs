@@ -61,8 +61,9 @@ pub(crate) struct JobRecord {
     pub(crate) limits: Limits,
     /// VMs of the client at once.
     pub(crate) vms: u32,
-    /// When it was accepted.
-    pub(crate) accepted_unix_ms: u64,
+    /// When it was accepted, in µs since 1970. Of all that ever had its name no other was accepted just then: before a name is
+    /// free, the disk has to have all of the job.
+    pub(crate) accepted_unix_us: u64,
 }
 
 impl JobRecord {

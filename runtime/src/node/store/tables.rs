@@ -56,8 +56,11 @@ impl<'t> Tables<'t> {
     pub(super) fn apply(&mut self, op: &Op) -> Result<Applied, StoreError> {
         match op {
             Op::Accept { key, record, input, .. } => self.accept(key, record, input),
-            Op::Finish { key, record, output, file_bytes, ended_unix_ms, .. } => {
-                self.finish_job(key, record, output, *file_bytes, *ended_unix_ms)
+            Op::Finish { key, accepted_unix_us, record, output, file_bytes, ended_unix_ms, .. } => {
+                match self.job(key)?.filter(|job| job.accepted_unix_us == *accepted_unix_us) {
+                    Some(job) => self.finish_job(key, &job, record, output, *file_bytes, *ended_unix_ms),
+                    None => Ok(Applied::Missing),
+                }
             }
             Op::Cancel { key } => self.cancel(key),
             Op::Expire { before_unix_ms } => self.expire(*before_unix_ms),
@@ -78,13 +81,13 @@ impl<'t> Tables<'t> {
     fn finish_job(
         &mut self,
         key: &JobKey,
+        job: &JobRecord,
         record: &ResultRecord,
         output: &[u8],
         file_bytes: u64,
         ended_unix_ms: u64,
     ) -> Result<Applied, StoreError> {
         let (job_key, result_key) = (key.bytes(), key.result_bytes(record.result.index));
-        let Some(jobs) = self.indices_count(&job_key)? else { return Ok(Applied::Missing) };
         if let Some(value) = self.results.get(result_key.as_slice())? {
             let (there, _) = record::decode::<ResultRecord>(value.value())?;
             // A commit that failed may have reached the disk all the same: then it is this very one.
@@ -105,16 +108,16 @@ impl<'t> Tables<'t> {
             _ => totals.failed = totals.failed.saturating_add(1),
         }
         self.totals.insert(job_key.as_slice(), totals.to_value())?;
-        if totals.ended() >= jobs {
+        if totals.ended() >= job.indices.count() {
             self.ended.insert([&ended_unix_ms.to_be_bytes(), job_key.as_slice()].concat().as_slice(), ())?;
         }
         Ok(Applied::Done)
     }
 
-    fn indices_count(&self, job_key: &[u8]) -> Result<Option<u32>, StoreError> {
-        let Some(value) = self.jobs.get(job_key)? else { return Ok(None) };
+    fn job(&self, key: &JobKey) -> Result<Option<JobRecord>, StoreError> {
+        let Some(value) = self.jobs.get(key.bytes().as_slice())? else { return Ok(None) };
         let (record, _) = record::decode::<JobRecord>(value.value())?;
-        Ok(Some(record.indices.count()))
+        Ok(Some(record))
     }
 
     fn totals_of(&self, job_key: &[u8]) -> Result<Totals, StoreError> {

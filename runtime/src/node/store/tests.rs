@@ -12,6 +12,8 @@ use denali_protocol::{
 };
 use proptest::prelude::*;
 
+const ACCEPTED: u64 = 7;
+
 fn key(name: &str) -> JobKey {
     JobKey { client: PublicKey([1; 32]), job: name.parse().unwrap() }
 }
@@ -26,7 +28,7 @@ fn record(last: u32) -> JobRecord {
         input: Digest::of(b"input"),
         limits: Limits { memory_bytes: 1, cpu_time_us: 1, wall_time_us: 1, output_bytes: 1 },
         vms: 1,
-        accepted_unix_ms: 7,
+        accepted_unix_us: ACCEPTED,
     }
 }
 
@@ -44,7 +46,15 @@ fn finish(name: &str, index: u32, status: u8, ended_unix_ms: u64) -> Op {
         receipt: Receipt(vec![1, 2, 3]),
     };
     let record = Box::new(ResultRecord { result, run: Some(9), place: OutputPlace::Inline });
-    Op::Finish { key: key(name), record, output: b"output".to_vec(), file_bytes: 0, ended_unix_ms, patient: false }
+    Op::Finish {
+        key: key(name),
+        accepted_unix_us: ACCEPTED,
+        record,
+        output: b"output".to_vec(),
+        file_bytes: 0,
+        ended_unix_ms,
+        patient: false,
+    }
 }
 
 /// A disk that can be full.

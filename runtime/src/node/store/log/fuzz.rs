@@ -144,7 +144,7 @@ fn op(u: &mut Unstructured<'_>) -> Result<Op> {
                 input: Digest::of(b""),
                 limits,
                 vms: u.arbitrary()?,
-                accepted_unix_ms: u.arbitrary()?,
+                accepted_unix_us: u.arbitrary()?,
             };
             Op::Accept { key, record, input: bytes, patient: u.arbitrary()? }
         }
@@ -155,7 +155,8 @@ fn op(u: &mut Unstructured<'_>) -> Result<Op> {
             let place = if u.arbitrary()? { OutputPlace::Inline } else { OutputPlace::File(u.arbitrary()?) };
             let record = Box::new(ResultRecord { result, run: u.arbitrary()?, place });
             let (file_bytes, ended_unix_ms) = (u.arbitrary()?, u.arbitrary()?);
-            Op::Finish { key, record, output: bytes, file_bytes, ended_unix_ms, patient: false }
+            let accepted_unix_us = u.arbitrary()?;
+            Op::Finish { key, accepted_unix_us, record, output: bytes, file_bytes, ended_unix_ms, patient: false }
         }
     })
 }
