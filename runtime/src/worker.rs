@@ -9,9 +9,9 @@ mod link;
 mod pace;
 mod rules;
 
-use cgroup::Group;
+use cgroup::{Group, NoGroup};
 use denali_protocol::limits;
-use denali_vmm::worker::message::{Command, Lack, Report, RunId, Start};
+use denali_vmm::worker::message::{Command, Lack, Measure, Report, RunId, Start};
 use link::Link;
 pub(crate) use link::LinkError;
 use rules::Runs;
@@ -29,7 +29,7 @@ use tokio::process::Child;
 pub use {link::fuzz::worker_link, rules::fuzz::reports};
 
 /// A worker that is not ready by then never will be.
-const READY_TIMEOUT: Duration = Duration::from_millis(if cfg!(test) { 500 } else { 10_000 });
+const READY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a worker that closed its socket may take to be gone, so that its exit status can be told.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -43,6 +43,9 @@ pub(crate) enum SpawnError {
     /// The worker says what this host lacks.
     #[error("{0}")]
     NotReady(String),
+    /// It has no control group, and others of this node have one.
+    #[error("no control group for a worker: {0}")]
+    Group(Lack),
     /// The policy wants more of a jail than this host gives.
     #[error("the policy wants more of a jail for workers, and this host does not give {0}")]
     Jail(String),
@@ -50,7 +53,7 @@ pub(crate) enum SpawnError {
     #[error("the worker did not start: {0}")]
     Died(#[from] Death),
     /// The worker said nothing.
-    #[error("the worker was not ready within {} s", READY_TIMEOUT.as_millis() / 1000)]
+    #[error("the worker was not ready within {} s", READY_TIMEOUT.as_secs())]
     Silent,
 }
 
@@ -91,7 +94,7 @@ struct Shared {
     unbounded: OnceLock<Lack>,
     /// What this host could not give for its jail.
     lacks: OnceLock<Vec<Lack>>,
-    /// The process that holds the VMs, where the child has it in a namespace of processes.
+    /// The process that holds the VMs, which the child has in a namespace of processes: the one that said that it is ready.
     process: OnceLock<u32>,
 }
 
@@ -106,12 +109,45 @@ impl Worker {
     /// # Errors
     /// [`SpawnError`], in words that an operator can act on.
     pub(crate) async fn spawn() -> Result<(Self, Reports), SpawnError> {
-        let group = cgroup::make();
-        let entered = group.iter().flatten().flat_map(|group| [OsStr::new("--cgroup"), group.directory().as_os_str()]);
+        Self::spawn_as(OsStr::new("/proc/self/exe"), cgroup::make()).await
+    }
+
+    /// The same of this program, in this group. Where none ever started in one it goes without, as where the host has none. Later
+    /// that is an error: a group is refused just when the host is short, which is when bounds matter.
+    async fn spawn_as(program: &OsStr, group: Result<Option<Group>, NoGroup>) -> Result<(Self, Reports), SpawnError> {
+        let (mut group, mut unbounded) = match group {
+            Ok(group) => (group, None),
+            Err(NoGroup { lack, others_had: false }) => (None, Some(lack)),
+            Err(NoGroup { lack, others_had: true }) => return Err(SpawnError::Group(lack)),
+        };
+        let mut started = Self::start_process(program, group.as_ref()).await;
+        if let Err(SpawnError::Died(death)) = &started
+            && let Some(refused) = group.take_if(|group| !group.is_proven())
+        {
+            drop(refused);
+            let lack = Lack { measure: Measure::Limits, why: format!("in its group {death}") };
+            tracing::warn!("a worker goes without {lack}");
+            unbounded = Some(lack);
+            started = Self::start_process(program, None).await;
+        }
+        let (worker, reports) = started?;
+        group.as_ref().inspect(|group| group.prove());
+        *worker.0.group() = group;
+        if let Some(lack) = unbounded {
+            let _ = worker.0.unbounded.set(lack);
+        }
+        Ok((worker, reports))
+    }
+
+    async fn start_process(program: &OsStr, group: Option<&Group>) -> Result<(Self, Reports), SpawnError> {
+        let entered = group.map(|group| [OsStr::new("--cgroup"), group.directory().as_os_str()]);
+        let limited = cgroup::file_bytes().map(|bytes| ["--file-bytes".to_owned(), bytes.to_string()]);
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-        let child = tokio::process::Command::new("/proc/self/exe")
+        rustix::net::sockopt::set_socket_passcred(&ours, true).map_err(io::Error::from)?;
+        let child = tokio::process::Command::new(program)
             .arg("worker")
-            .args(entered)
+            .args(entered.iter().flatten())
+            .args(limited.iter().flatten())
             // It needs nothing of this process: no settings, no place in the file system.
             .env_clear()
             // Threads with guests can't ask for memory: all that the allocator (mimalloc) reserved at the start is at hand.
@@ -123,16 +159,19 @@ impl Worker {
             .stdout(Stdio::null())
             .kill_on_drop(true)
             .spawn()?;
-        let (worker, reports) = Self::adopt(ours, Some(child)).await?;
-        match group {
-            Ok(group) => *worker.0.group() = group,
-            Err(lack) => drop(worker.0.unbounded.set(lack)),
-        }
-        Ok((worker, reports))
+        Self::adopt(ours, Some(child)).await
     }
 
     /// Takes over the socket to a worker, and waits until it is ready.
     pub(crate) async fn adopt(
+        socket: std::os::unix::net::UnixStream,
+        child: Option<Child>,
+    ) -> Result<(Self, Reports), SpawnError> {
+        Self::adopt_within(READY_TIMEOUT, socket, child).await
+    }
+
+    async fn adopt_within(
+        time: Duration,
         socket: std::os::unix::net::UnixStream,
         child: Option<Child>,
     ) -> Result<(Self, Reports), SpawnError> {
@@ -146,7 +185,14 @@ impl Worker {
             process: OnceLock::new(),
         });
         let mut reports = Reports(Arc::clone(&shared));
-        match tokio::time::timeout(READY_TIMEOUT, reports.next()).await {
+        let ready = async {
+            // Where that fails, so does what follows.
+            if let Ok(Some(process)) = shared.link.sender().await {
+                let _ = shared.process.set(process);
+            }
+            reports.next().await
+        };
+        match tokio::time::timeout(time, ready).await {
             Ok(Ok(Report::Ready(Ok(lacks)))) => {
                 let _ = shared.lacks.set(lacks);
                 Ok((Self(shared), reports))
@@ -203,13 +249,9 @@ impl Worker {
 
     /// The process that holds the VMs, while it lives.
     pub(crate) fn pid(&self) -> Option<u32> {
-        let child = self.0.child.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(Child::id)?;
         // The child is the worker, or waits for it alone.
-        let only_child = || {
-            let children = std::fs::read_to_string(format!("/proc/{child}/task/{child}/children")).ok()?;
-            children.trim().parse().ok()
-        };
-        Some(*self.0.process.get_or_init(|| only_child().unwrap_or(child)))
+        let child = self.0.child.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(Child::id)?;
+        Some(*self.0.process.get().unwrap_or(&child))
     }
 
     /// Kills the process now.

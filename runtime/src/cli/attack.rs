@@ -7,7 +7,7 @@ mod replay;
 
 use super::{failure, print, units};
 use anyhow::Context;
-use denali_vmm::attack::{Oracle, Reproduction};
+use denali_vmm::attack::{Oracle, Reproduction, Trace};
 use serde::Serialize;
 use std::{
     fs,
@@ -28,19 +28,19 @@ use std::{
   denali attack --flat guest.bin --record guest.attack
   denali attack --replay guest.attack")]
 pub(crate) struct Args {
-    /// Where generated guests come from: the same seed gives the same guests.
+    /// Where generated guests come from: the same seed gives the same guests [default: a random one].
     #[arg(long, value_name = "NUMBER", conflicts_with = "raw")]
     seed: Option<u64>,
-    /// The number of the seed's first guest to run.
+    /// Of generated guests: the number of the seed's first one to run.
     #[arg(long, value_name = "NUMBER", default_value_t = 0, conflicts_with = "raw")]
     first: u64,
     /// Guests to run, rather than for a time; of a raw guest, how often it runs.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     programs: Option<u64>,
-    /// Time to run guests for; with --programs, no limit unless given.
+    /// Of generated guests: the time to run them for [default: 10s; none with --programs].
     #[arg(long, value_name = "TIME", value_parser = units::duration, conflicts_with = "raw")]
     time: Option<Duration>,
-    /// Threads, each with a VM of its own.
+    /// Of generated guests: threads, each with a VM of its own.
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256),
         conflicts_with = "raw")]
     jobs: u16,
@@ -53,7 +53,7 @@ pub(crate) struct Args {
     /// Play a reproduction, and say whether it ends as it did.
     #[arg(long, value_name = "FILE", group = "raw", conflicts_with_all = ["programs", "record"])]
     replay: Option<PathBuf>,
-    /// Write the last guest, what it did and how it ended, for --replay.
+    /// Write the last guest, what it did and how it ended, for --replay; over a file that is there.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
     /// Directory for reproductions of guests that broke a promise.
@@ -94,6 +94,17 @@ impl Broken {
     /// What a reproduction shows.
     fn of(reproduction: &Reproduction) -> Vec<Self> {
         reproduction.findings.iter().map(|(oracle, detail)| Self::new(*oracle, detail)).collect()
+    }
+}
+
+/// The exits that were kept, and how many were not.
+fn show_exits(trace: &Trace) -> anyhow::Result<()> {
+    for (n, step) in trace.steps.iter().enumerate() {
+        print::line(format!("exit {n}: {step}"))?;
+    }
+    match trace.entries.saturating_sub(trace.steps.len() as u64) {
+        0 => Ok(()),
+        more => print::line(format!("and {more} more exits")),
     }
 }
 

@@ -7,7 +7,10 @@ use denali_protocol::{
     digest::Digest,
     job::{Channel, Limits},
 };
-use denali_vmm::worker::message::{Command, Input, Report, RunId, Start, Status};
+use denali_vmm::worker::{
+    cpu_time_of,
+    message::{Command, Input, Report, RunId, Start, Status},
+};
 use std::{
     fs,
     path::Path,
@@ -206,17 +209,8 @@ impl Fleet {
 
     /// CPU time of all workers.
     pub(super) fn cpu_time(&self) -> anyhow::Result<Duration> {
-        let ticks = rustix::param::clock_ticks_per_second();
-        let mut sum = 0;
-        for worker in &self.workers {
-            let stat = fs::read_to_string(format!("/proc/{}/stat", worker.pid().context("a worker is gone")?))?;
-            // After the name in parentheses: state is field 3, user time 14 and system time 15.
-            let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-            for place in [11, 12] {
-                sum += fields.get(place).context("a short stat")?.parse::<u64>()?;
-            }
-        }
-        Ok(Duration::from_millis(sum * 1000 / ticks))
+        let times = self.workers.iter().map(|worker| worker.pid().and_then(cpu_time_of).context("a worker is gone"));
+        times.sum()
     }
 
     /// Anonymous memory of all worker processes beyond what they take without VMs, in bytes.

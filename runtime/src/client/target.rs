@@ -56,7 +56,9 @@ impl FromStr for NodeName {
 
 /// Whether `address` is `HOST:PORT`, with an IPv6 address in brackets.
 fn has_port(address: &str) -> bool {
-    let named = |(host, port): (&str, &str)| !host.is_empty() && !host.contains(':') && port.parse::<u16>().is_ok();
+    // Numbers are read with a sign too, and the same node would be remembered by two names.
+    let is_port = |port: &str| !port.starts_with('+') && port.parse::<u16>().is_ok();
+    let named = |(host, port): (&str, &str)| !host.is_empty() && !host.contains(':') && is_port(port);
     address.parse::<SocketAddr>().is_ok() || address.rsplit_once(':').is_some_and(named)
 }
 
@@ -155,9 +157,9 @@ mod tests {
         assert_eq!(address("10.0.0.1:7"), "10.0.0.1:7");
         assert_eq!(address("[::1]:7"), "[::1]:7");
         assert_eq!(address("::1"), "[::1]:4900");
-        for wrong in
-            ["", "x@", "ab@localhost:1", "a b:1", "a\n:1", "a:65536", "a:1:2", "a:b", ":1", "[::1]:7:", "[::1]1:7"]
-        {
+        let hosts = ["", "x@", "ab@localhost:1", "a b:1", "a\n:1", ":1", "[::1]1:7"];
+        let ports = ["a:65536", "a:1:2", "a:b", "a:+1", "a:-1", "127.0.0.1:+1", "[::1]:+1", "[::1]:7:"];
+        for wrong in hosts.into_iter().chain(ports) {
             assert!(wrong.parse::<NodeName>().is_err(), "{wrong:?}");
         }
     }

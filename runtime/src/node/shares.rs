@@ -49,8 +49,6 @@ struct State {
     members: BTreeMap<WorkerId, Member>,
     /// Who has disk for VMs that idle.
     swapping: HashSet<WorkerId>,
-    /// The bytes of memory that each worker has been told.
-    memory: u64,
 }
 
 #[derive(Debug)]
@@ -59,6 +57,8 @@ struct Member {
     worker: Option<Worker>,
     /// CPUs that it may use.
     cpus: u32,
+    /// The bytes of memory that it was told last.
+    memory: u64,
 }
 
 impl Shares {
@@ -66,12 +66,7 @@ impl Shares {
     pub(crate) fn new(policy: &NodeShare) -> Self {
         let workers = policy.swap_workers();
         let swap = policy.swap_directory.clone().filter(|_| policy.swap > 0);
-        let state = State {
-            division: Division::new(policy.cpus),
-            members: BTreeMap::new(),
-            swapping: HashSet::new(),
-            memory: policy.memory,
-        };
+        let state = State { division: Division::new(policy.cpus), members: BTreeMap::new(), swapping: HashSet::new() };
         Self {
             memory: policy.memory,
             swap: swap.map(|directory| Swap {
@@ -91,7 +86,7 @@ impl Shares {
     /// A worker of this client is about to be started.
     pub(crate) fn join(&self, client: PublicKey, id: WorkerId) {
         let state = &mut *self.state();
-        state.members.insert(id, Member { worker: None, cpus: 0 });
+        state.members.insert(id, Member { worker: None, cpus: 0, memory: 0 });
         let changes = state.division.join(&client, &id);
         state.tell(changes);
         self.look(state);
@@ -107,7 +102,7 @@ impl Shares {
             let _ = worker.tell(&Command::Cpus(member.cpus), Vec::new());
         }
         let _ = worker.tell(&Command::Memory(memory), Vec::new());
-        member.worker = Some(worker.clone());
+        (member.worker, member.memory) = (Some(worker.clone()), memory);
     }
 
     /// So many VMs of a worker want a CPU.
@@ -177,10 +172,11 @@ impl Shares {
         let changes = state.division.turn();
         state.tell(changes);
         let memory = self.memory_each(state);
-        if std::mem::replace(&mut state.memory, memory) != memory {
-            for worker in state.members.values().filter_map(|member| member.worker.as_ref()) {
+        for member in state.members.values_mut() {
+            if let Some(worker) = member.worker.as_ref().filter(|_| member.memory != memory) {
                 // Fails only for a worker that is dead.
                 let _ = worker.tell(&Command::Memory(memory), Vec::new());
+                member.memory = memory;
             }
         }
         self.look(state);
@@ -188,7 +184,10 @@ impl Shares {
 
     /// Sees to it that there is another round, if one would change anything.
     fn look(&self, state: &State) {
-        if state.division.is_turning() || (self.memory_each(state) != state.memory && !state.members.is_empty()) {
+        // Whoever came while there were others, or fewer, knows another part than those that were told before.
+        let memory = self.memory_each(state);
+        let knows = |member: &Member| member.worker.is_none() || member.memory == memory;
+        if state.division.is_turning() || !state.members.values().all(knows) {
             self.changed.notify_one();
         }
     }
@@ -216,3 +215,6 @@ impl State {
 pub(crate) fn host_cpus() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1))
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,7 +55,7 @@ const META_BYTES: &str = "record bytes";
 const META_LOG: &str = "log";
 /// In [`META`]: version of this layout.
 const META_VERSION: &str = "version";
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 /// Memory for pages of the database, in bytes.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;

@@ -96,7 +96,7 @@ pub(crate) struct Tenants {
     spare: Mutex<Spare>,
     /// What the host did not give for the jail of the first worker, in words.
     jail_lacks: OnceLock<Vec<String>>,
-    /// Why no control group bounds it, where none does.
+    /// Why no control group bounds the first worker that has none.
     unbounded: OnceLock<String>,
 }
 
@@ -168,7 +168,7 @@ impl Tenants {
         self.jail_lacks.get().map_or(&[], Vec::as_slice)
     }
 
-    /// Why no control groups bound workers, where none do.
+    /// Why no control group bounds a worker, where one went without.
     pub(crate) fn unbounded(&self) -> Option<&str> {
         self.unbounded.get().map(String::as_str)
     }
@@ -189,13 +189,16 @@ impl Tenants {
     /// Keeps a worker that no client has used, or hears that none could be started.
     pub(crate) fn keep_spare(&self, worker: impl Into<Option<(Worker, Reports)>>) {
         let worker = worker.into();
-        if let Some((worker, _)) = &worker {
-            self.jail_lacks.get_or_init(|| worker.lacks().iter().map(ToString::to_string).collect());
-            if let Some(lack) = worker.unbounded() {
-                self.unbounded.get_or_init(|| lack.why.clone());
-            }
-        }
+        worker.iter().for_each(|(worker, _)| self.note(worker));
         *self.spare() = Spare { worker, coming: false };
+    }
+
+    /// A worker was started: what it goes without is told to whoever asks.
+    fn note(&self, worker: &Worker) {
+        self.jail_lacks.get_or_init(|| worker.lacks().iter().map(ToString::to_string).collect());
+        if let Some(lack) = worker.unbounded() {
+            self.unbounded.get_or_init(|| lack.why.clone());
+        }
     }
 
     /// Nobody has listened to it since it was started: it may be dead.

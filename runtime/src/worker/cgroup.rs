@@ -1,5 +1,6 @@
-//! Bounds of a worker's process as a whole, by a control group of version 2: its memory, threads and CPUs, whatever is wrong
-//! inside. A node that may makes one for each worker, beside one for itself, below the group that it was started in.
+//! Bounds of a worker's process as a whole, whatever is wrong inside: its files by a resource limit, its memory, threads and CPUs by
+//! a control group of version 2. A node that may makes one for each worker, beside one for itself, below the group that it was
+//! started in.
 //!
 //! A process is in one group, so this is state of the process. Whoever starts workers without a node does not call [`set`].
 //!
@@ -8,9 +9,13 @@
 mod groups;
 
 use crate::node::policy::Policy;
-use denali_vmm::worker::message::{Lack, Measure};
+use denali_vmm::{
+    machine::image::file_bytes_max,
+    worker::message::{Lack, Measure},
+};
 pub(super) use groups::Group;
 use groups::Groups;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -73,6 +78,7 @@ pub(crate) struct Bounds {
     memory_bytes: u64,
     threads: u64,
     cpus: u32,
+    file_bytes: u64,
 }
 
 impl Bounds {
@@ -88,6 +94,8 @@ impl Bounds {
             threads: 2 * u64::from(node.worker_vms) + 4 * host_cpus + OWN_THREADS,
             // Guests have no more than these; the rest of the worker has one.
             cpus: node.cpus.saturating_add(1),
+            // It writes its disk for VMs that idle, and images in memory.
+            file_bytes: file_bytes_max(largest).max(node.swap / u64::from(node.swap_workers())),
         }
     }
 
@@ -112,12 +120,53 @@ pub(crate) fn set(policy: &Policy) {
     BOUNDS.get_or_init(|| Bounds::of(policy, cpus));
 }
 
+/// Bytes up to which a worker may make a file grow; absent where no node asked for bounds. A limit can't tell one file from
+/// another.
+pub(super) fn file_bytes() -> Option<u64> {
+    BOUNDS.get().map(|bounds| bounds.file_bytes)
+}
+
+/// Holds this process, and those that it starts, to files of so many bytes. More ends it (SIGXFSZ), or is refused (EFBIG) once it
+/// ignores that, as a worker does.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn limit_files(bytes: u64) -> io::Result<()> {
+    let least = getrlimit(Resource::Fsize).maximum.map_or(bytes, |most| most.min(bytes));
+    Ok(setrlimit(Resource::Fsize, Rlimit { current: Some(least), maximum: Some(least) })?)
+}
+
+/// Why there is no group for a new worker.
+#[derive(Debug)]
+pub(super) struct NoGroup {
+    /// What it lacks.
+    pub(super) lack: Lack,
+    /// Whether others had one: the host is short, and it is to wait rather than to go without.
+    pub(super) others_had: bool,
+}
+
 /// A group for a new worker; none where no node asked for bounds.
-pub(super) fn make() -> Result<Option<Group>, Lack> {
+pub(super) fn make() -> Result<Option<Group>, NoGroup> {
     let Some(bounds) = BOUNDS.get() else { return Ok(None) };
-    let lack = |error: &GroupError| Lack { measure: Measure::Limits, why: error.brief() };
-    let groups = GROUPS.get_or_init(|| Groups::divide(&own()?, &CONTROLLERS)).as_ref().map_err(lack)?;
-    groups.make(&bounds.files()).map(Some).map_err(|error| lack(&error))
+    let groups = GROUPS.get_or_init(|| Groups::divide(&own()?, &CONTROLLERS));
+    let groups = groups.as_ref().map_err(|error| NoGroup { lack: lack(error), others_had: false })?;
+    make_in(groups, &bounds.files()).map(Some)
+}
+
+/// A group of these for a new worker.
+fn make_in(groups: &'static Groups, files: &[(&str, String)]) -> Result<Group, NoGroup> {
+    groups.make(files).map_err(|error| NoGroup { lack: lack(&error), others_had: groups.are_proven() })
+}
+
+fn lack(error: &GroupError) -> Lack {
+    Lack { measure: Measure::Limits, why: error.brief() }
+}
+
+/// A maker of groups that are only directories, below this one.
+#[cfg(test)]
+pub(super) fn of_a_directory(parent: &Path) -> impl Fn() -> Result<Group, NoGroup> {
+    let groups: &'static Groups = Box::leak(Box::new(Groups::below(parent)));
+    move || make_in(groups, &[])
 }
 
 /// Moves this process into a group.

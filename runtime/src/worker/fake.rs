@@ -9,7 +9,7 @@ use denali_protocol::{
     receipt::StartPath,
     wire::frame,
 };
-use denali_vmm::worker::message::{Command, Counts, Histogram, Input, Report, RunId, Start, Status};
+use denali_vmm::worker::message::{Command, Counts, Histogram, Input, Lack, Measure, Report, RunId, Start, Status};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use std::{
     fs::File,
@@ -29,6 +29,16 @@ pub(crate) fn launch() -> Pin<Box<dyn Future<Output = Launched> + Send>> {
         let (ours, theirs) = UnixStream::pair()?;
         std::thread::spawn(move || serve(theirs));
         Worker::adopt(ours, None).await
+    })
+}
+
+/// The same, without the control group that it should have.
+pub(crate) fn launch_unbounded() -> Pin<Box<dyn Future<Output = Launched> + Send>> {
+    Box::pin(async {
+        let (worker, reports) = launch().await?;
+        let lack = Lack { measure: Measure::Limits, why: "in its group it died".to_owned() };
+        worker.0.unbounded.set(lack).expect("it is new");
+        Ok((worker, reports))
     })
 }
 

@@ -4,11 +4,14 @@
 //! worker that does not read for [`STALL`] is given up.
 
 use denali_protocol::wire::frame::{self, FrameError};
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv,
+    recvmsg,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     collections::VecDeque,
-    io::{self, IoSlice},
+    io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::{Mutex, PoisonError},
@@ -107,8 +110,14 @@ impl Link {
 
     /// Whether the other end is there.
     pub(super) fn is_open(&self) -> bool {
-        let peeked = rustix::net::recv(&self.socket, &mut [0], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        let peeked = recv(&self.socket, &mut [0], RecvFlags::PEEK | RecvFlags::DONTWAIT);
         matches!(peeked, Ok((1.., _)) | Err(rustix::io::Errno::WOULDBLOCK))
+    }
+
+    /// The process that sent what is to be received next, as the kernel knows it: of a socket that passes that on
+    /// (`SO_PASSCRED`), and as long as something comes.
+    pub(super) async fn sender(&self) -> io::Result<Option<u32>> {
+        self.socket.async_io(Interest::READABLE, || peek_sender(self.socket.as_fd())).await
     }
 
     /// Takes no more commands, and wakes the receiver.
@@ -215,6 +224,22 @@ impl Link {
         incoming.bytes.reserve(READ_BYTES);
         self.socket.try_read_buf(&mut incoming.bytes)
     }
+}
+
+fn peek_sender(socket: BorrowedFd<'_>) -> io::Result<Option<u32>> {
+    let (mut byte, flags) = ([0], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+    // At the end the sender would be number 0, which is no process.
+    if recv(socket, &mut byte, flags)?.0 == 0 {
+        return Ok(None);
+    }
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    recvmsg(socket, &mut [IoSliceMut::new(&mut byte)], &mut control, flags)?;
+    let process = control.drain().find_map(|item| match item {
+        RecvAncillaryMessage::ScmCredentials(sender) => Some(sender.pid),
+        _ => None,
+    });
+    Ok(process.map(|process| process.as_raw_nonzero().get().unsigned_abs()))
 }
 
 fn send_part(socket: BorrowedFd<'_>, unsent: &Unsent) -> io::Result<usize> {

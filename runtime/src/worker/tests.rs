@@ -7,7 +7,12 @@ use denali_protocol::{
     receipt::StartPath,
     wire::frame,
 };
-use std::{fs::File, io::Write, os::unix::net::UnixStream};
+use std::{
+    fs::{self, File},
+    io::Write,
+    os::unix::{fs::PermissionsExt, net::UnixStream},
+    path::{Path, PathBuf},
+};
 
 const LIMITS: Limits =
     Limits { memory_bytes: 1 << 24, cpu_time_us: 1_000_000, wall_time_us: 1_000_000, output_bytes: 1_000_000 };
@@ -50,6 +55,70 @@ async fn an_honest_run_comes_to_its_end() {
     worker.start(start(2, "hang"), nothing(), Some(nothing())).unwrap();
     worker.cancel(RunId(2)).unwrap();
     assert_eq!(until_end(&mut reports).await.unwrap(), (b"hanging".to_vec(), Outcome::Cancelled));
+}
+
+/// A program that says that it is ready, as a worker does; in a group only where `place` has a file `lets-in`.
+fn program(place: &Path) -> PathBuf {
+    let (text, program) = (place.join("text"), place.join("worker"));
+    fs::write(place.join("ready"), frame::encode(&Report::Ready(Ok(Vec::new()))).unwrap()).unwrap();
+    let refuse = format!("[ \"$2\" != --cgroup ] || [ -e {0}/lets-in ] || exit 3", place.display());
+    let say = format!("/bin/cat {}/ready >&0", place.display());
+    fs::write(&text, format!("#!/bin/sh\n{refuse}\n{say}\nexec /bin/cat >/dev/null\n")).unwrap();
+    fs::set_permissions(&text, fs::Permissions::from_mode(0o755)).unwrap();
+    // By another process: what this one writes, its children on other threads hold open for a moment, and then it is busy.
+    assert!(std::process::Command::new("cp").args(["-p".as_ref(), &*text, &*program]).status().unwrap().success());
+    program
+}
+
+#[tokio::test]
+async fn a_worker_that_does_not_start_in_its_group_goes_without_and_that_is_told() {
+    let place = tempfile::tempdir().unwrap();
+    let program = program(place.path());
+    let group = cgroup::of_a_directory(place.path())().unwrap();
+    let directory = group.directory().to_owned();
+    let (worker, _reports) = Worker::spawn_as(program.as_os_str(), Ok(Some(group))).await.unwrap();
+    let lack = worker.unbounded().expect("it has no group");
+    assert_eq!((lack.measure, lack.why.as_str()), (Measure::Limits, "in its group the worker ended (exit status: 3)"));
+    // Whatever is in there was to be killed.
+    assert_eq!(fs::read(directory.join("cgroup.kill")).unwrap(), b"1");
+    // It was a child of the process that was started that said so, and the kernel knows.
+    assert_ne!(worker.pid(), worker.0.child.lock().unwrap().as_ref().and_then(Child::id));
+    // One that is to have no group lacks none.
+    let (worker, _reports) = Worker::spawn_as(program.as_os_str(), Ok(None)).await.unwrap();
+    assert!(worker.unbounded().is_none());
+    let broken = Worker::spawn_as(OsStr::new("/bin/false"), Ok(None)).await.unwrap_err();
+    assert!(matches!(broken, SpawnError::Died(Death::Ended(_))), "{broken}");
+}
+
+/// What one group refuses, another did not: the host is short.
+#[tokio::test]
+async fn once_a_worker_started_in_a_group_none_goes_without() {
+    let place = tempfile::tempdir().unwrap();
+    let program = program(place.path());
+    let groups = place.path().join("groups");
+    fs::create_dir(&groups).unwrap();
+    let (make, lets_in) = (cgroup::of_a_directory(&groups), place.path().join("lets-in"));
+    let start = async || Worker::spawn_as(program.as_os_str(), make().map(Some)).await;
+    let none = || {
+        fs::rename(&groups, place.path().join("away")).unwrap();
+        let none = make();
+        fs::rename(place.path().join("away"), &groups).unwrap();
+        none.map(Some)
+    };
+    // Until then both a group that can't be made and one that takes nobody are this host's way.
+    let (worker, _reports) = Worker::spawn_as(program.as_os_str(), none()).await.unwrap();
+    assert!(worker.unbounded().is_some_and(|lack| lack.why.contains("denali-worker-")));
+    assert!(start().await.unwrap().0.unbounded().is_some());
+    fs::write(&lets_in, "").unwrap();
+    assert!(start().await.unwrap().0.unbounded().is_none());
+    fs::remove_file(&lets_in).unwrap();
+    let refused = start().await.unwrap_err();
+    assert!(matches!(refused, SpawnError::Died(Death::Ended(_))), "{refused}");
+    let refused = Worker::spawn_as(program.as_os_str(), none()).await.unwrap_err();
+    assert!(matches!(refused, SpawnError::Group(_)), "{refused}");
+    // The next one has its chance.
+    fs::write(&lets_in, "").unwrap();
+    assert!(start().await.unwrap().0.unbounded().is_none());
 }
 
 #[tokio::test]
@@ -103,7 +172,8 @@ async fn a_worker_must_be_ready_first() {
 #[tokio::test]
 async fn a_worker_that_says_nothing_is_given_up() {
     let (ours, _theirs) = UnixStream::pair().unwrap();
-    assert!(matches!(Worker::adopt(ours, None).await, Err(SpawnError::Silent)));
+    let adopted = Worker::adopt_within(Duration::from_millis(50), ours, None).await;
+    assert!(matches!(adopted, Err(SpawnError::Silent)));
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use super::{Args, Broken, print, show, write};
 use crate::cli::{
+    failure::fail,
     host::Host,
     runtime::{Interrupt, block_on_one_thread},
 };
@@ -14,7 +15,7 @@ use serde::Serialize;
 use std::{
     collections::BTreeMap,
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -39,6 +40,8 @@ struct Report {
     features: usize,
     /// Programs by the word for their end.
     ends: BTreeMap<&'static str, u64>,
+    /// Whether it was told to end before its time.
+    interrupted: bool,
     broken: Vec<Broken>,
     host: Host,
 }
@@ -59,10 +62,13 @@ struct Campaign<'a> {
     seed: u64,
     begun: Instant,
     time: Duration,
-    next: AtomicU64,
-    end: u64,
+    /// Guests to run at the most, and those that threads have taken so far.
+    programs: u64,
+    taken: AtomicU64,
     done: AtomicU64,
-    stop: Arc<AtomicBool>,
+    /// Whether it was asked to end, or has to.
+    asked: Arc<AtomicBool>,
+    stop: AtomicBool,
     found: Mutex<Vec<Broken>>,
 }
 
@@ -77,43 +83,22 @@ struct Doing {
 /// Whether every promise held.
 pub(super) fn execute(args: &Args) -> anyhow::Result<bool> {
     let seed = args.seed.map_or_else(random, Ok)?;
-    let time = args.time.unwrap_or(if args.programs.is_some() { Duration::MAX } else { TIME });
-    let stop = stop_when_asked()?;
+    let asked = is_asked_to_stop()?;
     let before = Resources::now()?;
-    let campaign = Campaign {
-        args,
-        seed,
-        begun: Instant::now(),
-        time,
-        next: AtomicU64::new(args.first),
-        end: args.first.saturating_add(args.programs.unwrap_or(u64::MAX)),
-        done: AtomicU64::new(0),
-        stop,
-        found: Mutex::default(),
-    };
+    let campaign = Campaign::new(args, seed, asked);
     if !args.json {
         print::line(format!("seed {seed}"))?;
     }
-    let (tally, features) = campaign.run()?;
-    let seconds = campaign.begun.elapsed().as_secs_f64();
-    let mut broken = campaign.found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let done = campaign.run()?;
+    let last = done.last;
+    let mut report = campaign.report(done);
     let kept = Resources::kept_since(before)?;
-    broken.extend(kept.iter().map(|finding| Broken::new(finding.oracle, &finding.detail)));
-    let report = Report {
-        seed,
-        jobs: args.jobs,
-        seconds,
-        programs: tally.programs,
-        programs_per_s: tally.programs as f64 / seconds,
-        exits: tally.exits,
-        vms_made: tally.made,
-        features: features.iter().filter(|reached| **reached).count(),
-        ends: tally.ends,
-        broken,
-        host: Host::describe(),
-    };
+    report.broken.extend(kept.iter().map(|finding| Broken::new(finding.oracle, &finding.detail)));
+    // Nothing broken is no answer where nothing was tried.
+    let Some(last) = last.filter(|_| report.programs > 0) else { return fail("no guest ran", "give it more --time") };
     let said = if args.json { print::json(&report) } else { tell(&report) };
     said?;
+    args.record.as_deref().map_or(Ok(()), |file| record(file, seed, last))?;
     Ok(report.broken.is_empty())
 }
 
@@ -129,28 +114,31 @@ fn tell(report: &Report) -> anyhow::Result<()> {
     ))?;
     let ends = report.ends.iter().map(|(word, count)| format!("{word} {count}"));
     print::line(format!("ends: {}", ends.collect::<Vec<_>>().join(", ")))?;
+    if report.interrupted {
+        print::line("interrupted")?;
+    }
     show(&report.broken)?;
     if report.broken.is_empty() { print::line("every promise held") } else { Ok(()) }
 }
 
 /// What is set by Ctrl-C, or a polite request to end: a campaign then says what it did, as at its end.
-fn stop_when_asked() -> anyhow::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let stops = Arc::clone(&stop);
+fn is_asked_to_stop() -> anyhow::Result<Arc<AtomicBool>> {
+    let asked = Arc::new(AtomicBool::new(false));
+    let is_asked = Arc::clone(&asked);
     let (caught, is_caught) = mpsc::sync_channel(1);
     thread::spawn(move || {
         block_on_one_thread::<()>(async {
             let interrupt = Interrupt::catch();
             let _ = caught.send(interrupt.is_ok());
             interrupt?.next().await;
-            stops.store(true, Relaxed);
+            is_asked.store(true, Relaxed);
             // Its descriptors stay open, as those that are counted must.
             std::future::pending().await
         })
         .unwrap_or(());
     });
     anyhow::ensure!(is_caught.recv().is_ok_and(|caught| caught), "signals can't be caught");
-    Ok(stop)
+    Ok(asked)
 }
 
 fn random() -> anyhow::Result<u64> {
@@ -159,22 +147,50 @@ fn random() -> anyhow::Result<u64> {
     Ok(u64::from_le_bytes(bytes))
 }
 
-impl Campaign<'_> {
-    fn run(&self) -> anyhow::Result<(Tally, Vec<bool>)> {
+/// What threads have done.
+#[derive(Default)]
+struct Done {
+    tally: Tally,
+    features: Vec<bool>,
+    /// The last guest's number.
+    last: Option<u64>,
+}
+
+impl<'a> Campaign<'a> {
+    fn new(args: &'a Args, seed: u64, asked: Arc<AtomicBool>) -> Self {
+        Self {
+            args,
+            seed,
+            begun: Instant::now(),
+            time: args.time.unwrap_or(if args.programs.is_some() { Duration::MAX } else { TIME }),
+            programs: args.programs.unwrap_or(u64::MAX),
+            taken: AtomicU64::new(0),
+            done: AtomicU64::new(0),
+            asked,
+            stop: AtomicBool::new(false),
+            found: Mutex::default(),
+        }
+    }
+
+    fn run(&self) -> anyhow::Result<Done> {
         let doing: Vec<Doing> = (0..self.args.jobs).map(|_| Doing::default()).collect();
         thread::scope(|scope| {
-            let threads: Vec<_> = doing.iter().map(|doing| scope.spawn(|| self.attack(doing))).collect();
-            self.watch(&doing)?;
-            let mut sum = (Tally::default(), Vec::new());
+            let mut threads = Vec::new();
+            for doing in &doing {
+                let thread = thread::Builder::new().spawn_scoped(scope, || self.attack(doing));
+                // Those that run end before an error is told.
+                threads.push(thread.inspect_err(|_| self.stop.store(true, Relaxed)).context("the host has no thread")?);
+            }
+            self.watch(&doing);
+            let mut sum = Done::default();
             for thread in threads {
-                let (tally, features) = thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
-                add(&mut sum, tally, &features);
+                sum.add(thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??);
             }
             Ok(sum)
         })
     }
 
-    fn attack(&self, doing: &Doing) -> anyhow::Result<(Tally, Vec<bool>)> {
+    fn attack(&self, doing: &Doing) -> anyhow::Result<Done> {
         let attacked = self.attack_until_over(doing);
         doing.over.store(true, Relaxed);
         if attacked.is_err() {
@@ -183,53 +199,64 @@ impl Campaign<'_> {
         attacked
     }
 
-    fn attack_until_over(&self, doing: &Doing) -> anyhow::Result<(Tally, Vec<bool>)> {
+    fn attack_until_over(&self, doing: &Doing) -> anyhow::Result<Done> {
         let mut attacker = Attacker::new(&of_seed(self.seed, 0))?;
         let mut last = None;
-        while !self.stop.load(Relaxed) && self.begun.elapsed() < self.time {
-            let program = self.next.fetch_add(1, Relaxed);
-            if program >= self.end {
-                break;
-            }
+        while !self.is_over() && self.begun.elapsed() < self.time {
+            let taken = self.taken.fetch_add(1, Relaxed);
+            // A seed has no more guests than there are numbers.
+            let program = self.args.first.checked_add(taken).filter(|_| taken < self.programs);
+            let Some(program) = program else { break };
             doing.program.store(program, Relaxed);
             doing.since_ms.store(self.now_ms(), Relaxed);
             let found = attacker.run(&of_seed(self.seed, program))?;
             self.done.fetch_add(1, Relaxed);
-            found.map_or(Ok(()), |found| self.keep(program, &found))?;
             last = Some(program);
+            if let Some(found) = found {
+                self.keep(program, &found);
+            }
         }
         doing.since_ms.store(self.now_ms(), Relaxed);
         if let Some(found) = attacker.finish()? {
-            self.keep(last.unwrap_or_default(), &found)?;
+            self.keep(last.unwrap_or_default(), &found);
         }
-        if let (Some(file), Some(program)) = (&self.args.record, last) {
-            record(file, self.seed, program)?;
-        }
-        Ok((attacker.tally(), attacker.features().to_vec()))
+        Ok(Done { tally: attacker.tally(), features: attacker.features().to_vec(), last })
+    }
+
+    fn is_over(&self) -> bool {
+        self.stop.load(Relaxed) || self.asked.load(Relaxed)
     }
 
     fn now_ms(&self) -> u64 {
         self.begun.elapsed().as_millis() as u64
     }
 
-    /// Writes a reproduction.
-    fn keep(&self, program: u64, reproduction: &Reproduction) -> anyhow::Result<()> {
+    /// Keeps what was found. Where its reproduction can't be written it is told all the same.
+    fn keep(&self, program: u64, reproduction: &Reproduction) {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         let mut broken = Broken::of(reproduction);
-        fs::create_dir_all(&self.args.out).with_context(|| self.args.out.display().to_string())?;
         let oracle = broken.first().map_or("unknown", |broken| broken.oracle.as_str());
-        let file: PathBuf = self.args.out.join(format!("{oracle}-{}-{program}.attack", self.seed));
-        write(&file, reproduction)?;
-        broken.iter_mut().for_each(|broken| broken.file = Some(file.clone()));
+        let file = self.args.out.join(format!("{oracle}-{}-{program}.attack", self.seed));
+        match self.write(&file, reproduction) {
+            Ok(()) => broken.iter_mut().for_each(|broken| broken.file = Some(file.clone())),
+            Err(error) => print::note(format!(
+                "denali: guest {program} of seed {} broke a promise, and its reproduction can't be written: {error:#}",
+                self.seed
+            )),
+        }
         found.extend(broken);
         if found.len() >= FINDINGS {
             self.stop.store(true, Relaxed);
         }
-        Ok(())
+    }
+
+    fn write(&self, file: &Path, reproduction: &Reproduction) -> anyhow::Result<()> {
+        fs::create_dir_all(&self.args.out).with_context(|| self.args.out.display().to_string())?;
+        write(file, reproduction)
     }
 
     /// Shows how it goes, and ends a campaign of which a thread hangs: nothing else could.
-    fn watch(&self, doing: &[Doing]) -> anyhow::Result<()> {
+    fn watch(&self, doing: &[Doing]) {
         let shown = if self.args.json || !print::watched() { ProgressBar::hidden() } else { bar(self.time) };
         while !doing.iter().all(|doing| doing.over.load(Relaxed)) {
             thread::sleep(LOOKS);
@@ -241,19 +268,40 @@ impl Campaign<'_> {
                 !doing.over.load(Relaxed) && self.begun.elapsed().saturating_sub(since) > HANGS
             };
             if let Some(doing) = doing.iter().find(hangs) {
-                self.hangs(doing.program.load(Relaxed))?;
+                self.hangs(doing.program.load(Relaxed));
             }
         }
         shown.finish_and_clear();
-        Ok(())
     }
 
-    fn hangs(&self, program: u64) -> anyhow::Result<()> {
+    fn report(&self, Done { tally, features, .. }: Done) -> Report {
+        let seconds = self.begun.elapsed().as_secs_f64();
+        Report {
+            seed: self.seed,
+            jobs: self.args.jobs,
+            seconds,
+            programs: tally.programs,
+            programs_per_s: tally.programs as f64 / seconds,
+            exits: tally.exits,
+            vms_made: tally.made,
+            features: features.iter().filter(|reached| **reached).count(),
+            ends: tally.ends,
+            interrupted: self.asked.load(Relaxed),
+            broken: std::mem::take(&mut *self.found.lock().unwrap_or_else(PoisonError::into_inner)),
+            host: Host::describe(),
+        }
+    }
+
+    /// What others did is known to their threads alone, but for the number of guests.
+    fn hangs(&self, program: u64) -> ! {
         let findings = vec![(Oracle::Limits, format!("it holds up its thread for more than {HANGS:?}"))];
         let outcome = Outcome::Lost("it hangs".to_owned());
         let case = of_seed(self.seed, program);
-        self.keep(program, &Reproduction { case, outcome, trace: Trace::default(), findings })?;
-        show(&self.found.lock().unwrap_or_else(PoisonError::into_inner))?;
+        self.keep(program, &Reproduction { case, outcome, trace: Trace::default(), findings });
+        let tally = Tally { programs: self.done.load(Relaxed), ..Tally::default() };
+        let report = self.report(Done { tally, ..Done::default() });
+        // Whoever does not hear of it hears of its end.
+        let _ = if self.args.json { print::json(&report) } else { show(&report.broken) };
         std::process::exit(i32::from(crate::cli::failure::NO));
     }
 }
@@ -265,14 +313,17 @@ fn bar(time: Duration) -> ProgressBar {
         .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-fn add(sum: &mut (Tally, Vec<bool>), tally: Tally, features: &[bool]) {
-    let Tally { programs, exits, made, ends } = tally;
-    sum.0.programs += programs;
-    sum.0.exits += exits;
-    sum.0.made += made;
-    ends.into_iter().for_each(|(word, count)| *sum.0.ends.entry(word).or_default() += count);
-    sum.1.resize(features.len(), false);
-    sum.1.iter_mut().zip(features).for_each(|(sum, more)| *sum |= more);
+impl Done {
+    fn add(&mut self, Self { tally, features, last }: Self) {
+        let Tally { programs, exits, made, ends } = tally;
+        self.tally.programs += programs;
+        self.tally.exits += exits;
+        self.tally.made += made;
+        ends.into_iter().for_each(|(word, count)| *self.tally.ends.entry(word).or_default() += count);
+        self.features.resize(features.len(), false);
+        self.features.iter_mut().zip(features).for_each(|(sum, more)| *sum |= more);
+        self.last = self.last.max(last);
+    }
 }
 
 /// Runs a program once more, alone, and writes what it does.
@@ -280,4 +331,40 @@ fn record(file: &Path, seed: u64, program: u64) -> anyhow::Result<()> {
     let case = of_seed(seed, program);
     let verdict = Target::for_case(&case)?.run(&case)?;
     write(file, &Reproduction::of(&case, &verdict))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn a_broken_promise_is_told_where_its_reproduction_can_not_be_written() {
+        let place = tempfile::tempdir().unwrap();
+        fs::write(place.path().join("file"), "").unwrap();
+        let findings = vec![(Oracle::Limits, "too long".to_owned())];
+        let outcome = Outcome::Exited(0);
+        let found = Reproduction { case: of_seed(1, 2), outcome, trace: Trace::default(), findings };
+        // A directory is made; a file is not made one.
+        for (out, written) in [("made/here", true), ("file", false), ("file/below", false)] {
+            let out = place.path().join(out);
+            let args = Command::parse_from([Path::new("attack"), Path::new("--out"), &out]).args;
+            let campaign = Campaign::new(&args, 1, Arc::default());
+            campaign.keep(2, &found);
+            let told = campaign.found.into_inner().unwrap();
+            let file = written.then(|| out.join("limits-1-2.attack"));
+            assert_eq!((told.len(), told[0].oracle.as_str(), &told[0].file), (1, "limits", &file));
+            assert!(
+                file.is_none_or(
+                    |file| fs::read(file).is_ok_and(|bytes| Reproduction::parse(&bytes) == Ok(found.clone()))
+                )
+            );
+        }
+    }
 }

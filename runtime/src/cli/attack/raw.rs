@@ -1,10 +1,13 @@
 //! `denali attack --flat` and `--elf`: a guest that somebody else made.
 
-use super::{Args, Broken, print, read, show, write};
-use crate::cli::failure::Hint;
-use denali_vmm::attack::{Case, Reproduction, Target};
+use super::{Args, Broken, print, read, show, show_exits, write};
+use crate::cli::failure::{Hint, fail};
+use denali_vmm::attack::{Case, Reproduction, Target, Verdict};
 use serde::Serialize;
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 /// How a guest is given.
 #[derive(Clone, Copy, Debug)]
@@ -15,12 +18,18 @@ pub(super) enum Kind {
 
 #[derive(Serialize)]
 struct Ran {
+    /// How often it ran.
+    programs: u64,
+    /// Runs by the word for their end.
+    ends: BTreeMap<&'static str, u64>,
+    /// Of the last run: the word for its end, and the same in words.
     outcome: String,
     end: String,
     exits: u64,
     cpu_us: u64,
+    features: usize,
     /// Numbers of the features that it reached.
-    features: BTreeSet<u16>,
+    reached: BTreeSet<u16>,
     broken: Vec<Broken>,
 }
 
@@ -31,43 +40,52 @@ const ELF_BYTES: usize = 64 << 20;
 pub(super) fn execute(args: &Args, file: &Path, kind: Kind) -> anyhow::Result<bool> {
     let bytes = read(file, ELF_BYTES)?;
     let case = match kind {
+        _ if bytes.is_empty() => {
+            return fail(format!("{}: no code", file.display()), "`ret` is one byte: printf '\\xc3'");
+        }
+        Kind::Elf if bytes.len() > ELF_BYTES => {
+            return fail(format!("{}: more than {ELF_BYTES} bytes", file.display()), "strip it");
+        }
         Kind::Elf => Case::elf(bytes),
         Kind::Flat => Case::flat(bytes).hint("an ELF file may be larger: --elf")?,
     };
     let mut target = Target::for_case(&case)?;
-    let mut verdict = target.run(&case)?;
-    let mut features: BTreeSet<u16> = verdict.features.iter().copied().collect();
-    for _ in 1..args.programs.unwrap_or(1) {
-        if !verdict.findings.is_empty() {
-            break;
+    let (mut programs, mut ends, mut reached) = (0, BTreeMap::new(), BTreeSet::new());
+    let mut verdict = loop {
+        let verdict = target.run(&case)?;
+        programs += 1;
+        *ends.entry(verdict.outcome.word()).or_default() += 1;
+        reached.extend(&verdict.features);
+        if programs == args.programs.unwrap_or(1) || !verdict.findings.is_empty() {
+            break verdict;
         }
-        verdict = target.run(&case)?;
-        features.extend(&verdict.features);
-    }
+    };
     verdict.findings.extend(target.inspect()?);
     let reproduction = Reproduction::of(&case, &verdict);
-    if let Some(file) = &args.record {
-        write(file, &reproduction)?;
-    }
     let ran = Ran {
+        programs,
+        ends,
         outcome: verdict.outcome.word().to_owned(),
         end: verdict.outcome.to_string(),
         exits: verdict.trace.entries,
         cpu_us: verdict.usage.cpu_us,
-        features,
+        features: reached.len(),
+        reached,
         broken: Broken::of(&reproduction),
     };
-    if args.json {
-        print::json(&ran)?;
-        return Ok(ran.broken.is_empty());
-    }
-    for (n, step) in verdict.trace.steps.iter().enumerate() {
-        print::line(format!("exit {n}: {step}"))?;
-    }
-    print::line(format!("end: {}", ran.end))?;
-    show(&ran.broken)?;
-    if ran.broken.is_empty() {
-        print::line("every promise held")?;
-    }
+    let said = if args.json { print::json(&ran) } else { tell(&ran, &verdict) };
+    said?;
+    args.record.as_deref().map_or(Ok(()), |file| write(file, &reproduction))?;
     Ok(ran.broken.is_empty())
+}
+
+fn tell(ran: &Ran, verdict: &Verdict) -> anyhow::Result<()> {
+    show_exits(&verdict.trace)?;
+    print::line(format!("end: {}", ran.end))?;
+    if ran.ends.len() > 1 {
+        let ends = ran.ends.iter().map(|(word, count)| format!("{word} {count}"));
+        print::line(format!("ends of all runs: {}", ends.collect::<Vec<_>>().join(", ")))?;
+    }
+    show(&ran.broken)?;
+    if ran.broken.is_empty() { print::line("every promise held") } else { Ok(()) }
 }

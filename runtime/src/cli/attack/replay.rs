@@ -1,6 +1,6 @@
 //! `denali attack --replay`: a reproduction played again.
 
-use super::{Args, Broken, print, read, show};
+use super::{Args, Broken, print, read, show, show_exits};
 use crate::cli::failure::Hint;
 use anyhow::Context;
 use denali_vmm::attack::{REPRODUCTION_BYTES, Reproduction, Target, same_end};
@@ -39,9 +39,7 @@ pub(super) fn execute(args: &Args, file: &Path) -> anyhow::Result<bool> {
         return Ok(held);
     }
     print::line(recorded.case.to_string().trim_end())?;
-    for (n, step) in verdict.trace.steps.iter().enumerate() {
-        print::line(format!("exit {n}: {step}"))?;
-    }
+    show_exits(&verdict.trace)?;
     print::line(format!("end: {}", replayed.end))?;
     if !replayed.same_end {
         print::line(format!("recorded end: {}", replayed.recorded_end))?;

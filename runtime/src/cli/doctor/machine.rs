@@ -36,20 +36,13 @@ pub(super) fn kvm() -> Finding {
 pub(super) fn jail() -> Finding {
     let spawned = block_on(async {
         let (worker, _) = Worker::spawn().await?;
-        let seen = worker.pid().is_some_and(|process| fs::exists(format!("/proc/{process}")).unwrap_or(false));
-        Ok((worker.lacks().iter().map(ToString::to_string).collect::<Vec<_>>(), seen))
+        Ok(worker.lacks().iter().map(ToString::to_string).collect::<Vec<_>>())
     });
     match spawned {
-        Ok((lacks, true)) if lacks.is_empty() => {
+        Ok(lacks) if lacks.is_empty() => {
             Finding::ok("jail", "a worker has no rights, files, network or other processes")
         }
-        Ok((lacks, false)) if lacks.is_empty() => Finding::bad(
-            "jail",
-            Level::Warn,
-            "/proc hides workers from their node, which then takes them to need no CPU time before jobs end",
-            "mount /proc without hidepid, or with gid= of a group of the node's user; no ProtectProc= in its unit",
-        ),
-        Ok((lacks, _)) => Finding::bad(
+        Ok(lacks) => Finding::bad(
             "jail",
             Level::Warn,
             format!("a worker goes without {}", lacks.join("; ")),

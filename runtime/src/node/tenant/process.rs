@@ -38,6 +38,8 @@ pub(super) struct ProcessState {
     /// What waits for it to be ready.
     pub(super) waiting: Vec<(Start, OwnedFd, Option<OwnedFd>)>,
     pub(super) runs: HashMap<RunId, Given>,
+    /// When a run of it last ended.
+    ended: Instant,
     pub(super) last_used: Instant,
     /// Takes no more runs: it is dead or told to go.
     pub(super) closed: bool,
@@ -57,7 +59,7 @@ pub(super) struct Given {
     pub(super) sent: Option<Instant>,
 }
 
-/// A run that has no VM by then never will: its worker is broken.
+/// Where no run of a worker has a VM, so that all memory is free, and none gets one for so long: it is broken.
 const TO_START: Duration = Duration::from_secs(3600);
 
 impl Given {
@@ -79,13 +81,15 @@ impl Process {
     /// A worker that is not ready yet.
     pub(super) fn new(id: WorkerId, client: PublicKey, shares: Arc<Shares>) -> Arc<Self> {
         shares.join(client, id);
+        let now = Instant::now();
         let state = ProcessState {
             worker: None,
             waiting: Vec::new(),
             runs: HashMap::new(),
-            last_used: Instant::now(),
+            ended: now,
+            last_used: now,
             closed: false,
-            tally: Tally::new(Instant::now()),
+            tally: Tally::new(now),
         };
         Arc::new(Self { id, client, shares, state: Mutex::new(state) })
     }
@@ -186,7 +190,8 @@ impl Process {
     /// A run is over.
     pub(super) fn release(&self, id: RunId, cpu_us: u64) -> Option<Given> {
         let mut state = self.state();
-        state.last_used = Instant::now();
+        let now = Instant::now();
+        (state.last_used, state.ended) = (now, now);
         let given = state.runs.remove(&id)?;
         let most_us = u64::try_from(given.elapsed().as_micros()).unwrap_or(u64::MAX);
         state.tally.ended(cpu_us.min(most_us));
@@ -233,12 +238,17 @@ impl Process {
         self.shares.leave(self.id);
     }
 
-    /// A run that should have ended.
-    pub(super) fn overdue(&self) -> Option<Arc<Run>> {
+    /// A run that should have ended by now, or have a VM. As long as others have theirs, it may wait for their memory: each of
+    /// them ends in time, or is overdue itself.
+    pub(super) fn overdue(&self, now: Instant) -> Option<Arc<Run>> {
         let state = self.state();
-        let overdue = |given: &&Given| match given.started {
-            Some(started) => started.elapsed() > given.allowance,
-            None => given.elapsed() > given.allowance.max(TO_START),
+        let is_vacant = state.runs.values().all(|given| given.started.is_none());
+        let overdue = |given: &&Given| match (given.started, given.sent) {
+            (Some(started), _) => now.saturating_duration_since(started) > given.allowance,
+            (None, Some(sent)) if is_vacant => {
+                now.saturating_duration_since(sent.max(state.ended)) > given.allowance.max(TO_START)
+            }
+            (None, _) => false,
         };
         state.runs.values().find(overdue).map(|given| Arc::clone(&given.run))
     }

@@ -9,7 +9,7 @@ use denali_protocol::job::{Channel, Outcome, Usage};
 use denali_vmm::worker::message::Report;
 use std::{
     sync::{Arc, Weak, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// How often a worker's overdue runs and idleness are looked at.
@@ -31,6 +31,7 @@ pub(super) async fn serve(
     };
     let why = match spawned {
         Ok((worker, reports)) => {
+            engine.upgrade().inspect(|engine| engine.tenants.note(&worker));
             process.adopt(worker);
             tokio::spawn(replace_spare(Weak::clone(&engine), launcher));
             read(&engine, &process, reports).await
@@ -99,7 +100,7 @@ pub(super) async fn read(engine: &Weak<Engine>, process: &Process, mut reports: 
                 if process.retire(IDLE) {
                     return "it was idle".to_owned();
                 }
-                if let Some(run) = process.overdue() {
+                if let Some(run) = process.overdue(Instant::now()) {
                     return format!("it did not end job {} in time", run.job.key.job);
                 }
             }

@@ -5,7 +5,10 @@
 
 use crate::{node::shares::host_cpus, worker::Worker};
 use denali_protocol::job::Exits;
-use denali_vmm::worker::message::{Counts, Histogram, Status};
+use denali_vmm::worker::{
+    cpu_time_of,
+    message::{Counts, Histogram, Status},
+};
 use std::time::{Duration, Instant};
 
 /// How long a process's time is not looked at again.
@@ -79,24 +82,14 @@ impl Tally {
             return;
         }
         self.looked = Some(now);
-        let time = worker.pid().and_then(process_cpu_us);
-        self.process_cpu_us = self.process_cpu_us.max(time.unwrap_or(0));
+        let time = worker.pid().and_then(cpu_time_of).unwrap_or_default();
+        self.process_cpu_us = self.process_cpu_us.max(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
     }
 
     /// CPU time that it took. A process that ended on its own took some that nobody saw, and its runs told of theirs.
     pub(crate) fn cpu_us(&self) -> u64 {
         self.process_cpu_us.max(self.ended_cpu_us)
     }
-}
-
-/// CPU time of a process, in µs; nothing of one that is gone.
-fn process_cpu_us(process: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // Its name, in brackets, may hold anything. After it, fields 14 and 15 are the 12th and 13th.
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
-    let mut ticks = || fields.next()?.parse::<u64>().ok();
-    let ticks = ticks()?.saturating_add(ticks()?);
-    Some(ticks.saturating_mul(1_000_000) / rustix::param::clock_ticks_per_second().max(1))
 }
 
 /// Adds what happened in one worker to what happened in others.
@@ -190,15 +183,5 @@ mod tests {
         let mut total = Counts { new: most - 1, ..Counts::default() };
         add(&mut total, &believed.counts);
         assert_eq!((total.new, total.start), (most, believed.counts.start));
-    }
-
-    #[test]
-    fn this_process_took_some_time() {
-        let begun = process_cpu_us(std::process::id()).unwrap();
-        let end = Instant::now() + Duration::from_secs(20);
-        while process_cpu_us(std::process::id()).unwrap() <= begun {
-            assert!(Instant::now() < end);
-        }
-        assert_eq!(process_cpu_us(u32::MAX), None);
     }
 }

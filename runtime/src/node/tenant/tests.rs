@@ -1,5 +1,7 @@
 //! What the node believes of a worker, and for how long it bears with one.
 
+mod assignment;
+
 use super::*;
 use crate::{
     node::{
@@ -55,7 +57,7 @@ impl Bench {
             input: Digest::of(b""),
             limits: LIMITS,
             vms: 1,
-            accepted_unix_ms: 0,
+            accepted_unix_us: 0,
         };
         let key = JobKey { client, job: "j".parse().unwrap() };
         let job = Arc::new(LiveJob::new(key, Ticket(1), record, None, JobState::default()));
@@ -108,6 +110,21 @@ impl Bench {
     }
 }
 
+impl Tenants {
+    /// The runs of all workers.
+    pub(crate) fn given(&self) -> Vec<Arc<Run>> {
+        let roll = self.roll();
+        let of = |process: &Arc<Process>| process.state().runs.values().map(|given| Arc::clone(&given.run)).collect();
+        roll.processes().flat_map(|process| -> Vec<_> { of(process) }).collect()
+    }
+
+    /// Takes a run from the one worker that has it.
+    pub(crate) fn take_back(&self, id: RunId) {
+        let taken = self.roll().processes().filter_map(|process| process.release(id, 0)).count();
+        assert_eq!(taken, 1, "one worker has it");
+    }
+}
+
 /// What a run put out so far.
 fn output(run: &Run) -> String {
     let bytes = run.spool().read(&mut Default::default()).unwrap();
@@ -148,6 +165,50 @@ async fn a_worker_that_never_stops_talking_does_not_outlast_a_run_s_deadline() {
     assert!(why.contains("did not end job j in time"), "{why}");
     assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
     worker.kill();
+}
+
+/// Its memory may be short for as long as others of its worker run; a worker with none that run has no such reason.
+#[tokio::test]
+async fn a_run_without_a_vm_is_overdue_once_no_other_has_one() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let bench = Bench::new(&NodeShare::default());
+    let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    theirs.write_all(&frame::encode(&Report::Ready(Ok(Vec::new()))).unwrap()).unwrap();
+    let (worker, _reports) = Worker::adopt(ours, None).await.unwrap();
+    let process = Process::new(WorkerId(1), client(1), Arc::clone(&bench.engine.tenants.shares));
+    let take = |deadline| {
+        let run = bench.run(client(1), deadline);
+        assert!(process.take(bench.assignment(Arc::clone(&run), "")).is_none());
+        run.id
+    };
+    let overdue = |now| process.overdue(now).map(|run| run.id);
+    let since = Instant::now();
+    let waits = take(since);
+    // The time until the worker is ready is not the run's.
+    assert_eq!(overdue(since + 2 * HOUR), None);
+    process.adopt(worker);
+    assert_eq!(overdue(since + HOUR / 2), None);
+    assert_eq!(overdue(since + 2 * HOUR), Some(waits));
+    // As long as these run it may wait for their memory.
+    let [first, long] = [since + 3 * HOUR, since + 9 * HOUR].map(take);
+    process.start(first).unwrap();
+    process.start(long).unwrap();
+    assert_eq!(overdue(since + 2 * HOUR), None);
+    // They have to end.
+    assert_eq!(overdue(since + 4 * HOUR), Some(first));
+    process.release(first, 0).unwrap();
+    assert_eq!(overdue(since + 8 * HOUR), None);
+    assert_eq!(overdue(since + 10 * HOUR), Some(long));
+    // The last of them ends after hours, and leaves it time to start.
+    let early = Instant::now().checked_sub(8 * HOUR).unwrap();
+    process.state().runs.get_mut(&waits).unwrap().sent = Some(early);
+    process.release(long, 0).unwrap();
+    let ended = Instant::now();
+    assert_eq!(overdue(ended + HOUR / 2), None);
+    assert_eq!(overdue(ended + 2 * HOUR), Some(waits));
+    // It has a VM now, and stays too long.
+    process.start(waits).unwrap();
+    assert_eq!(overdue(Instant::now() + HOUR / 2), Some(waits));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -282,4 +343,19 @@ async fn a_spare_worker_that_died_costs_no_try() {
     let run = bench.start(client(1), "hang");
     until(|| run.vm.get().is_some()).await;
     assert!(run.job.state().lost.is_empty());
+}
+
+/// The first worker has no group, as where the host was short for a moment.
+fn first_unbounded() -> Pin<Box<dyn Future<Output = Spawned> + Send>> {
+    static STARTED: AtomicU64 = AtomicU64::new(0);
+    if STARTED.fetch_add(1, Ordering::SeqCst) == 0 { fake::launch_unbounded() } else { fake::launch() }
+}
+
+#[tokio::test]
+async fn a_worker_without_a_group_is_told_of_though_it_was_no_spare_one() {
+    let bench = Bench::with(&node(2, 2), Launcher(first_unbounded, Jail::Partial));
+    assert_eq!(bench.engine.tenants.unbounded(), None);
+    let run = bench.start(client(1), "hang");
+    until(|| run.vm.get().is_some()).await;
+    assert_eq!(bench.engine.tenants.unbounded(), Some("in its group it died"));
 }

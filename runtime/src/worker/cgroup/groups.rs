@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -21,6 +21,8 @@ const WORKER: &str = "denali-worker-";
 pub(super) struct Groups {
     parent: PathBuf,
     next: AtomicU64,
+    /// Whether a worker started in one: what keeps the next from it is no lack of this host then.
+    proven: AtomicBool,
     /// Groups whose last process had not gone when they were given up.
     left: Mutex<Vec<PathBuf>>,
 }
@@ -28,7 +30,8 @@ pub(super) struct Groups {
 impl Groups {
     /// Below this group, which has been divided.
     pub(super) fn below(parent: &Path) -> Self {
-        Self { parent: parent.to_owned(), next: AtomicU64::new(1), left: Mutex::new(orphans(parent)) }
+        let (next, proven) = (AtomicU64::new(1), AtomicBool::new(false));
+        Self { parent: parent.to_owned(), next, proven, left: Mutex::new(orphans(parent)) }
     }
 
     /// Divides the group that this process is in: it moves into one below, so that there may be others.
@@ -52,6 +55,11 @@ impl Groups {
 
     pub(super) fn left(&self) -> MutexGuard<'_, Vec<PathBuf>> {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a worker started in one of them.
+    pub(super) fn are_proven(&self) -> bool {
+        self.proven.load(Ordering::Relaxed)
     }
 
     /// A new group with what these files say.
@@ -92,6 +100,16 @@ pub(in crate::worker) struct Group {
 }
 
 impl Group {
+    /// A worker started in it.
+    pub(in crate::worker) fn prove(&self) {
+        self.groups.proven.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether one ever started in it, or in one like it.
+    pub(in crate::worker) fn is_proven(&self) -> bool {
+        self.groups.are_proven()
+    }
+
     /// Where it is.
     pub(in crate::worker) fn directory(&self) -> &Path {
         &self.directory

@@ -45,8 +45,13 @@ fn bounds_hold_what_the_policy_gives_and_the_worker_needs() {
     let node = NodeShare { memory: 4 << 30, worker_vms: 100, cpus: 3, ..NodeShare::default() };
     let unsigned = Unsigned { memory: 1 << 30, ..Unsigned::default() };
     let mut policy = Policy { node, unsigned, ..Policy::default() };
-    let expected = Bounds { memory_bytes: (7 << 30) + (256 << 20), threads: 200 + 16 + 256, cpus: 4 };
+    let (memory_bytes, threads) = ((7 << 30) + (256 << 20), 200 + 16 + 256);
+    let expected = Bounds { memory_bytes, threads, cpus: 4, file_bytes: file_bytes_max(1 << 30) };
     assert_eq!(Bounds::of(&policy, 4), expected);
+    assert!((1 << 30..2 << 30).contains(&expected.file_bytes));
+    // One slot, so five workers have a part each.
+    policy.node = NodeShare { slots: 1, swap: 50 << 30, ..policy.node };
+    assert_eq!(Bounds::of(&policy, 4).file_bytes, 10 << 30);
     assert_eq!(expected.files()[2], ("pids.max", "472".to_owned()));
     assert_eq!(expected.files()[3], ("cpu.max", "400000 100000".to_owned()));
     policy.node.memory = u64::MAX;
