@@ -49,6 +49,59 @@ fn raw_guests_come_from_files_and_from_standard_input() {
     assert_eq!(text(&elf, "end"), "exited with status 0");
     place.denali(["attack", "--flat", "-"]).input(vec![0x90; 70_000]).fail_with(["70000 bytes", "65536", "hint: "]);
     place.denali(["attack", "--elf", "-"]).input("no program").fail_with(["bad program"]);
+    place.denali(["attack", "--flat", "-"]).input("").fail_with(["no code", "hint: "]);
+    // Without end: not all of its exits are shown, but counted.
+    let endless = place.denali(["attack", "--flat", "-"]).input(b"\xeb\xfe".to_vec()).succeed();
+    // On a machine that is busy, time passes before it has used its CPU time.
+    let ends =
+        ["1000 ms CPU", "5000 ms wall"].map(|limit| format!(" more exits\nend: reached its limit of {limit} time\n"));
+    assert!(ends.iter().any(|end| endless.text().contains(end)), "{endless}");
+    let often = place.denali(["attack", "--json", "--programs", "3", "--flat"]).arg(&flat).succeed().line();
+    assert_eq!((number(&often, "programs"), number(&often["ends"], "exited")), (3, 3), "{often}");
+    // A program, and more behind it than is read.
+    let long = place.path("long");
+    fs::copy(place.image("hello"), &long).expect("a copy");
+    fs::File::options().write(true).open(&long).and_then(|file| file.set_len(4 << 30)).expect("a hole");
+    place.denali(["attack", "--elf"]).arg(long).fail_with(["more than 67108864 bytes", "hint: "]);
+}
+
+/// The last numbers of a seed, on more threads than it has guests left; and no guest at all.
+#[test]
+fn a_seed_ends_with_its_last_number_and_nothing_is_no_answer() {
+    let place = Place::new();
+    let last = u64::MAX.to_string();
+    for (first, count) in [((u64::MAX - 1).to_string(), 2), (last, 1)] {
+        let campaign = place.denali(["attack", "--seed", "3", "--jobs", "4", "--time", "60s", "--json", "--first"]);
+        assert_eq!(number(&campaign.arg(&first).succeed().line(), "programs"), count, "{first}");
+    }
+    for time in ["0s", "1ns"] {
+        place.denali(["attack", "--time", time]).fail_with(["no guest ran", "hint: "]);
+    }
+    place.denali(["attack", "--programs", "0"]).fail_with(["--programs"]);
+    place.denali(["attack", "--jobs", "257"]).fail_with(["--jobs"]);
+}
+
+/// Of many threads' guests it is the last by number; and a disk that is full keeps no answer back.
+#[test]
+fn the_last_guest_is_recorded_after_the_answer() {
+    let place = Place::new();
+    let record = |name: &str| place.denali(["attack", "--seed", "4", "--record", name]);
+    record("many.attack").args(["--programs", "50", "--jobs", "4"]).succeed();
+    record("last.attack").args(["--programs", "1", "--first", "49"]).succeed();
+    assert!(fs::read(place.path("many.attack")).unwrap() == fs::read(place.path("last.attack")).unwrap());
+    place.denali(["attack", "--replay", "many.attack"]).succeed();
+
+    let flat = place.write("seven.bin", SEVEN);
+    for guest in
+        [["--seed", "4", "--programs", "1"].map(str::to_owned).to_vec(), vec![format!("--flat={}", flat.display())]]
+    {
+        let done = place.denali(["attack", "--record", "/dev/full"]).args(guest).run();
+        assert_eq!(done.status.code(), Some(125), "{done}");
+        assert!(
+            done.text().ends_with("every promise held\n") && done.stderr.contains("/dev/full: No space left"),
+            "{done}"
+        );
+    }
 }
 
 #[test]

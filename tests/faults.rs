@@ -7,7 +7,7 @@ use crate::{
 };
 use rustix::process::Signal;
 use serde_json::Value;
-use std::{thread, time::Duration};
+use std::{path::Path, thread, time::Duration};
 
 /// Each job of `id` has a result, which is right, or says that it was lost.
 fn right_or_lost(node: &Node, place: &Place, id: &str, right: impl Fn(&Value) -> bool) -> u64 {
@@ -138,6 +138,17 @@ fn vms_that_find_no_room_on_disk_stay_in_memory() {
         assert_eq!(right_or_lost(&node, &place, "sleepers", ends), 0, "{}", node.log());
         node.serves(&place);
     }
+}
+
+/// As on a full disk.
+#[test]
+fn a_log_that_takes_nothing_ends_no_node() {
+    let place = Place::new();
+    let node = Node::start_logging_to(&place, Path::new("/dev/full"), "");
+    submit(&node, &place, "array", 20);
+    assert_eq!(right_or_lost(&node, &place, "array", greets), 0);
+    let (done, _) = node.terminate();
+    assert!(done.status.success(), "{done}");
 }
 
 /// The clock that only goes forward starts elsewhere when a host is started again: what was accepted and what has a result is

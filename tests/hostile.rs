@@ -90,6 +90,27 @@ fn a_worker_that_can_not_enter_its_group_does_not_start() {
     place.denali(["worker", "--cgroup", "/no/such/group"]).fail_with(["/no/such/group/cgroup.procs"]);
 }
 
+/// Whatever a worker does, its files grow no further than what the policy has it write.
+#[test]
+fn a_worker_writes_no_files_beyond_what_the_policy_gives_it() {
+    let place = Place::new();
+    let most = |policy: &str| {
+        let node = Node::start(&place, policy);
+        node.submit(&place, place.image("hello")).args(["--", "you"]).succeed();
+        let processes = node.workers();
+        let limits =
+            fs::read_to_string(format!("/proc/{}/limits", processes.first().expect("a worker"))).expect("it lives");
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max file size")).expect("it has that limit");
+        let values: Vec<u64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        assert!(matches!(values[..], [soft, hard] if soft == hard), "{limits}");
+        values[0]
+    };
+    let gib = 1 << 30;
+    // An image of the largest VM, with its tables; or a part of the disk for VMs that idle.
+    assert!((gib..gib + gib / 10).contains(&most("[unsigned]\nmemory = \"1GiB\"\n")));
+    assert_eq!(most("[node]\nslots = 1\nswap = \"25GiB\"\n"), 5 * gib);
+}
+
 /// What waits for a worker outside of its namespaces is not there to be taken from it.
 #[test]
 fn a_worker_whose_launcher_is_killed_costs_no_job() {

@@ -1,11 +1,11 @@
 //! A node of a user that owns nothing but its data and may open `/dev/kvm`, as `docs/systemd/denali-node.service` starts it: its
 //! workers' jail is as whole as root's.
 
-use crate::harness::{Denali, Place, children, eventually, text};
+use crate::harness::{Denali, Node, Place, children, eventually, number, text};
 use rustix::process::geteuid;
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt, chown},
+    os::unix::fs::{MetadataExt, PermissionsExt, chown},
     path::{Path, PathBuf},
 };
 
@@ -69,6 +69,8 @@ fn its_workers_are_in_a_whole_jail() {
     let done = ask("submit").arg(place.image("hello")).args(["--json", "--", "you"]).succeed();
     assert_eq!(text(&done.line(), "stdout"), "Hello, you!\n", "{done}");
 
+    assert!(is_secret(node.id()));
+
     // The job's worker, and the next one, which may be on its way to jail.
     let jailed = |process: &u32| status_of(*process).is_some_and(|status| field(&status, "Seccomp:") == ["2"]);
     let processes = eventually("workers in jail", || {
@@ -89,21 +91,72 @@ fn its_workers_are_in_a_whole_jail() {
     }
 }
 
-/// As `ProtectProc=invisible` in a unit would have it.
+/// Also where root starts it.
 #[test]
-fn a_host_that_hides_workers_from_their_node_is_warned_of() {
+fn a_node_gives_up_rights() {
+    let place = Place::new();
+    let node = Node::start(&place, "[node]\njail = \"whole\"\n");
+    let status = status_of(node.process()).expect("it lives");
+    assert_eq!(field(&status, "NoNewPrivs:"), ["1"]);
+    // Of what it was started with, which is what this process has.
+    let own = fs::read_to_string("/proc/self/status").expect("this process lives");
+    let kept = |set| capabilities(&own, set) & needed();
+    for (set, kept) in [("CapInh:", 0), ("CapPrm:", kept("CapPrm:")), ("CapEff:", kept("CapPrm:")), ("CapAmb:", 0)] {
+        assert_eq!(capabilities(&status, set), kept, "{set} {status}");
+    }
+    // Who has no CAP_SETPCAP can't give up what programs could gain, and gains nothing.
+    let may_bound = capabilities(&own, "CapEff:") & 1 << 8 != 0;
+    let bound = if may_bound { kept("CapBnd:") } else { capabilities(&own, "CapBnd:") };
+    assert_eq!(capabilities(&status, "CapBnd:"), bound, "{status}");
+    let limits = fs::read_to_string(format!("/proc/{}/limits", node.process())).expect("it lives");
+    let cores = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).expect("a line");
+    assert_eq!(cores.split_ascii_whitespace().take(2).collect::<Vec<_>>(), ["0", "0"]);
+    assert!(is_secret(node.process()));
+    let done = node.submit(&place, place.image("hello")).args(["--json", "--", "you"]).succeed();
+    assert_eq!(text(&done.line(), "stdout"), "Hello, you!\n", "{done}");
+}
+
+/// As `ProtectProc=invisible` in a unit has it.
+#[test]
+fn a_node_that_sees_no_other_process_knows_what_its_workers_take() {
     if !may_try() {
         return;
     }
     let place = Place::new();
-    let doctor = place.denali(["doctor", "--json"]);
-    let done = command(&place, "mount -t proc -o hidepid=2 proc /proc", doctor).succeed().line();
-    let checks = done["checks"].as_array().expect("a list");
-    let jail = checks.iter().find(|finding| finding["check"] == "jail").expect("it looks at the jail");
-    assert_eq!(text(jail, "level"), "warn", "{jail}");
-    assert!(text(jail, "advice").contains("hidepid"), "{jail}");
-    let user = checks.iter().find(|finding| finding["check"] == "user").expect("it looks at the user");
-    assert_eq!(text(user, "level"), "ok", "{user}");
+    let hidden = "mount -t proc -o hidepid=2 proc /proc";
+    let node = place.denali(["node", "--listen", "127.0.0.1:0", "--data"]).arg(directory(&place, "data"));
+    let node = command(&place, hidden, node).start();
+    let name = node.hear("\n").lines().next().expect("a line").to_owned();
+    let ask = |command| place.denali([command, "--node", &name]);
+    ask("submit").arg(place.pack("hostile/spin", ["--cpu-time", "10s"])).args(["--id", "spin"]).succeed();
+    eventually("CPU time of a job that runs", || {
+        let top = ask("top").args(["--once", "--json"]).succeed().line();
+        assert_eq!(number(&top["own"], "jobs_ended"), 0, "{top}");
+        (number(&top["own"], "cpu_us") > 100_000).then_some(())
+    });
+    ask("cancel").arg("spin").succeed();
+}
+
+/// The capabilities that a node needs here: CAP_NET_BIND_SERVICE, CAP_SETFCAP, and CAP_SYS_ADMIN where only that makes a namespace
+/// of users.
+fn needed() -> u64 {
+    let setting =
+        |name: &str| -> Option<u64> { fs::read_to_string(format!("/proc/sys/{name}")).ok()?.trim().parse().ok() };
+    let may_all = setting("user/max_user_namespaces") != Some(0)
+        && setting("kernel/unprivileged_userns_clone") != Some(0)
+        && setting("kernel/apparmor_restrict_unprivileged_userns") != Some(1);
+    1 << 10 | 1 << 31 | if may_all { 0 } else { 1 << 21 }
+}
+
+/// Whether the kernel keeps others of its user out of a process's memory, which has a key: its files are root's then. Those of a
+/// process of root's are in any case.
+fn is_secret(process: u32) -> bool {
+    fs::metadata(format!("/proc/{process}/environ")).expect("it lives").uid() == 0
+}
+
+/// One of the sets of a `/proc/PID/status`.
+fn capabilities(status: &str, set: &str) -> u64 {
+    u64::from_str_radix(field(status, set)[0], 16).expect("a number")
 }
 
 fn status_of(process: u32) -> Option<String> {

@@ -59,18 +59,8 @@ impl Denali {
 
     /// The same where the clocks that only go forward are so far ahead (time_namespaces(7)). For root.
     pub(super) fn ahead(self, time: Duration) -> Self {
-        let (inner, seconds) = (self.command, time.as_secs().to_string());
-        let mut command = Command::new("unshare");
-        command.args(["--time", "--monotonic", &seconds, "--boottime", &seconds]);
-        command.arg(inner.get_program()).args(inner.get_args());
-        for (name, value) in inner.get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        inner.get_current_dir().into_iter().for_each(|directory| _ = command.current_dir(directory));
-        Self { command, input: self.input }
+        let seconds = time.as_secs().to_string();
+        self.through("unshare", ["--time", "--monotonic", &seconds, "--boottime", &seconds])
     }
 
     /// What it reads from a pipe.
@@ -133,7 +123,6 @@ pub(crate) struct Running {
     stdin: Option<ChildStdin>,
     stdout: Arc<Pipe>,
     stderr: Arc<Pipe>,
-    end: Instant,
 }
 
 impl Running {
@@ -144,7 +133,7 @@ impl Running {
         let stdin = child.stdin.take();
         let stdout = Pipe::read(child.stdout.take().expect("a pipe"));
         let stderr = Pipe::read(child.stderr.take().expect("a pipe"));
-        Self { child, name, stdin, stdout, stderr, end: Instant::now() + DEADLINE }
+        Self { child, name, stdin, stdout, stderr }
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -189,18 +178,20 @@ impl Running {
     /// Closes its input, and waits for its end and that of all that shares its streams.
     pub(crate) fn finish(mut self) -> Done {
         self.stdin = None;
+        // A node may have served for long.
+        let end = Instant::now() + DEADLINE;
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("it can be waited for") {
                 break status;
             }
-            if Instant::now() > self.end {
+            if Instant::now() > end {
                 let _ = self.child.kill();
                 panic!("{} did not end\n{}", self.name, self.stderr());
             }
             std::thread::sleep(Duration::from_millis(3));
         };
         for pipe in [&self.stdout, &self.stderr] {
-            assert!(pipe.wait(self.end, |_| false), "{} ended, but left a process behind", self.name);
+            assert!(pipe.wait(end, |_| false), "{} ended, but left a process behind", self.name);
         }
         Done { name: self.name.clone(), status, stdout: self.stdout.bytes(), stderr: self.stderr() }
     }

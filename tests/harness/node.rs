@@ -32,6 +32,15 @@ impl Node {
         Self::launch(place, data, policy, "127.0.0.1:0")
     }
 
+    /// As [`Node::start`], with a log to which it appends.
+    pub(crate) fn start_logging_to(place: &Place, log: &Path, policy: &str) -> Self {
+        let (data, policy) = (place.path("data"), place.write("policy.toml", policy));
+        let denali = Self::command(place, &data, &policy, "127.0.0.1:0");
+        let script = "log=$0; exec \"$@\" 2>>\"$log\"";
+        let arguments = [OsStr::new("-c"), OsStr::new(script), log.as_os_str()];
+        Self::started(denali.through("sh", arguments).start(), data, policy)
+    }
+
     fn launch(place: &Place, data: PathBuf, policy: PathBuf, listen: &str) -> Self {
         let running = Self::command(place, &data, &policy, listen).start();
         Self::started(running, data, policy)
