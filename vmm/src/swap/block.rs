@@ -15,15 +15,15 @@
 //! A record is the number of a page (8 bytes), then [`ZERO`], or [`FILLED`] and the page. Each block thus has its own part
 //! of the page table, and no table has to be held or sized before the last page is known. Zeros pad it to whole units.
 
-use super::{
-    Page, STATE_BYTES_MAX,
-    aligned::{ALIGNMENT, Aligned},
-};
+use super::{Page, STATE_BYTES_MAX};
 use lz4_flex::block::{compress_into, decompress_into, get_maximum_output_size};
+use memmap2::MmapMut;
+use std::io;
 use twox_hash::XxHash3_64;
 
-/// Unit of space in a swap file, in bytes.
-pub(super) const UNIT: usize = ALIGNMENT;
+/// Unit of space in a swap file, in bytes, and what memory, offsets and lengths are aligned to: no disk or file system in use
+/// asks for more to be read and written past the page cache.
+pub(super) const UNIT: usize = 4096;
 
 const MAGIC: [u8; 8] = *b"dnlswap\x01";
 const HEADER_BYTES: usize = 48;
@@ -55,21 +55,22 @@ pub(super) struct Sealed {
     pub(super) checksum: u64,
 }
 
-/// The one block that is in work, with the memory for it.
+/// The one block that is in work, with the memory for it. That is mapped: no more of it is taken than was ever used, while an
+/// allocator may have to write the zeros.
 #[derive(Debug)]
 pub(super) struct Block {
     /// State and records.
-    records: Vec<u8>,
+    records: MmapMut,
     filled: usize,
     state_bytes: usize,
     /// As it is on disk.
-    pub(super) disk: Aligned,
+    pub(super) disk: MmapMut,
 }
 
 impl Block {
-    pub(super) fn new() -> Self {
-        let records = vec![0; RECORDS_BYTES_MAX];
-        Self { records, filled: 0, state_bytes: 0, disk: Aligned::new(BLOCK_BYTES_MAX) }
+    pub(super) fn new() -> io::Result<Self> {
+        let (records, disk) = (MmapMut::map_anon(RECORDS_BYTES_MAX)?, MmapMut::map_anon(BLOCK_BYTES_MAX)?);
+        Ok(Self { records, filled: 0, state_bytes: 0, disk })
     }
 
     /// Begins to make a block. `state` has at most [`STATE_BYTES_MAX`].

@@ -12,11 +12,9 @@
 //! | `space` | images in a file |
 //! | `block` | the format: what one write holds |
 //! | `holes` | which parts of the file are free |
-//! | `aligned` | memory that the disk can be read into directly |
 
 #![forbid(unsafe_code)]
 
-mod aligned;
 mod block;
 mod holes;
 mod space;
@@ -48,6 +46,9 @@ pub(crate) enum SwapError {
         /// What the system said.
         error: io::Error,
     },
+    /// The host has no memory to put images together in.
+    #[error("no memory for images of idle VMs: {0}; end other programs, or allow fewer workers")]
+    Memory(#[source] io::Error),
     /// More CPU state than any VM has.
     #[error("{bytes} bytes of CPU state; an image holds at most {STATE_BYTES_MAX}")]
     State {

@@ -58,7 +58,7 @@ impl SwapSpace {
     pub(crate) fn new(file: File, bytes: u64) -> Result<Self, SwapError> {
         let units = bytes / UNIT as u64;
         set_aside(&file, units * UNIT as u64).map_err(|error| SwapError::Allocate { bytes, error })?;
-        let (holes, block) = (Holes::new(units), Block::new());
+        let (holes, block) = (Holes::new(units), Block::new().map_err(SwapError::Memory)?);
         Ok(Self { file, holes, block, units, sequence: 0, images: 0, written: 0, read: 0 })
     }
 

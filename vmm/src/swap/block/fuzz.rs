@@ -11,7 +11,7 @@ const KEY: Key = Key { vm: 7, sequence: 9 };
 /// obeys all bounds, hands on whole pages, and one with a wrong checksum never is.
 pub fn swap_block(data: &[u8]) {
     thread_local! {
-        static BLOCK: RefCell<Block> = RefCell::new(Block::new());
+        static BLOCK: RefCell<Block> = RefCell::new(Block::new().expect("memory"));
     }
     BLOCK.with_borrow_mut(|block| {
         let bytes = data.len().next_multiple_of(UNIT).min(block.disk.len());

@@ -34,7 +34,7 @@ proptest! {
         held in 0..6usize,
         before: u64,
     ) {
-        let mut block = Block::new();
+        let mut block = Block::new().unwrap();
         block.disk[8..16].copy_from_slice(&MAGIC);
         block.disk[16..24].copy_from_slice(&KEY.vm.to_le_bytes());
         block.disk[24..32].copy_from_slice(&KEY.sequence.to_le_bytes());
@@ -54,7 +54,7 @@ proptest! {
     /// Nor do forged records.
     #[test]
     fn forged_records_are_read_or_refused(records in prop::collection::vec(0..3u8, 0..20_000), state in 0..100usize) {
-        let mut block = Block::new();
+        let mut block = Block::new().unwrap();
         block.begin(&records);
         block.state_bytes = state.min(records.len());
         let _ = block.pages(&mut |_, _| {});
@@ -78,7 +78,7 @@ proptest! {
 /// The worst that can be packed fits.
 #[test]
 fn random_records_fit_a_block() {
-    let mut block = Block::new();
+    let mut block = Block::new().unwrap();
     let mut random = crate::swap::space::tests::Random(1);
     block.begin(&[]);
     while !block.is_full() {
